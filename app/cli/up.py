@@ -1,0 +1,135 @@
+"""`refit up`: everything on one machine, from one command, until Ctrl-C."""
+
+import asyncio
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from app.auth import KeyRing, Role
+from app.cli.embedded import CannotStart, Taken, broker, postgres
+from app.cli.embedded.children import AskedToStop, Children, say
+from app.cli.embedded.folder import DataFolder, hold, listen_once, write_secret
+from app.cli.embedded.services import address, api, end_left_behind, environment_of, worker
+from app.cli.migrate import upgrade
+from app.db import create_engine, create_sessions
+from app.errors import RefitError, Unauthenticated
+from app.keys.service import create_key
+from app.settings import Settings, default_data_dir
+
+KEY_FILE = "admin.key"
+OTHER_PORT = "Choose another with --port."
+
+
+@click.command()
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept."
+)
+@click.option("--host", help="What the API listens on; beyond this machine only with keys.  [127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 takes any free one.  [8080]")
+@click.option(
+    "--replicas", type=click.IntRange(1), default=1, show_default=True, help="Processes of the API."
+)
+@click.option("--queues", help="Which queues the worker serves, comma-separated.  [cpu]")
+@click.option("--concurrency", type=click.IntRange(1), help="Jobs that it runs side by side.  [1]")
+@click.option("--json", "as_json", is_flag=True, help="When ready, one line of JSON on standard output.")
+def up(replicas: int, as_json: bool, **options: Any) -> None:
+    """Start Refit on this machine, with a Postgres and a broker of its own.
+
+    REFIT_DATABASE_URL and REFIT_BROKER_URL name others, and then none is started. A second `refit up` finds
+    everything as it was. Ctrl-C stops in order, a second one quickly, a third at once.
+    """
+    try:
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+        with hold(settings.data_dir) as folder, Children(folder) as children:
+            _run(folder, children, settings, replicas, as_json)
+    except AskedToStop:
+        return
+    except ValidationError as error:
+        wrong = ", ".join(f"REFIT_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise click.UsageError(wrong) from None
+    except RefitError as error:
+        click.echo(f"Error: {error.message}" + (f"\n{error.remedy}" if error.remedy else ""), err=True)
+        raise SystemExit(getattr(error, "exit_code", 1)) from None
+
+
+def _run(folder: DataFolder, children: Children, settings: Settings, replicas: int, as_json: bool) -> None:
+    """Each service after the one that it needs."""
+    end_left_behind(folder)
+    settings = settings.model_copy(update={"data_dir": folder.path, "port": _free_port(settings)})
+    settings = settings.model_copy(update={"database_url": _database(folder, children, settings)})
+    settings = settings.model_copy(update={"broker_url": _broker(folder, children, settings)})
+    upgrade(settings.database)
+    asyncio.run(_write_admin_key(settings))
+    environment = environment_of(settings)
+    children.start(worker(environment, settings))
+    children.start(*api(environment, settings, replicas))
+    _announce(folder, children, settings, as_json)
+    children.watch()
+
+
+def _free_port(settings: Settings) -> int:
+    """The port to listen on, looked at before anything is started."""
+    try:
+        return listen_once(settings.host, settings.port)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        if error.errno == errno.EADDRINUSE:
+            raise Taken(
+                f"Port {settings.port} is taken: somebody listens on {where}.", remedy=OTHER_PORT
+            ) from None
+        raise CannotStart(f"Cannot listen on {where}: {error.strerror}.", remedy=OTHER_PORT) from None
+
+
+def _database(folder: DataFolder, children: Children, settings: Settings) -> str:
+    if settings.database_url:
+        return settings.database
+    children.start(postgres.service(folder))
+    postgres.create_database(folder)
+    return postgres.url(folder)
+
+
+def _broker(folder: DataFolder, children: Children, settings: Settings) -> str:
+    if settings.broker_url:
+        return settings.broker_url
+    children.start(broker.service(folder))
+    return broker.url(folder)
+
+
+async def _write_admin_key(settings: Settings) -> None:
+    """Makes the first key, unless this database knows the one in the file."""
+    engine = create_engine(settings)
+    sessions = create_sessions(engine)
+    file = settings.data_dir / KEY_FILE
+    try:
+        await KeyRing(sessions).principal_of(file.read_text().strip() if file.exists() else "")
+    except Unauthenticated:
+        async with sessions() as session, session.begin():
+            key = await create_key(session, name="admin", roles=[Role.ADMIN], actor="refit up")
+            write_secret(file, key)
+    finally:
+        await engine.dispose()
+
+
+def _announce(folder: DataFolder, children: Children, settings: Settings, as_json: bool) -> None:
+    url, key_file = address(settings), folder.path / KEY_FILE
+    say(f"listens on {url}")
+    say(f"admin key  {key_file}")
+    say(f"logs       {folder.path / 'logs'}")
+    say(
+        f"next       {_environment_hint(settings)}refit models apply models.yaml    (Ctrl-C stops everything)"
+    )
+    if as_json:
+        ready = {"url": url, "data_dir": str(folder.path), "key_file": str(key_file), "pids": children.pids}
+        click.echo(json.dumps(ready))
+
+
+def _environment_hint(settings: Settings) -> str:
+    """What another terminal must be told to find this service, where it is not the default one."""
+    default = Settings.model_fields
+    url = "" if settings.port == default["port"].default else f"REFIT_URL={address(settings)} "
+    folder = "" if settings.data_dir == default_data_dir() else f"REFIT_DATA_DIR={settings.data_dir} "
+    return url + folder

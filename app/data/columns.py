@@ -1,0 +1,109 @@
+"""Columns: which of them are there, what they mean, and the few types that Refit keeps."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.data.sources import ROW_ORDER, SourceOptions
+from app.errors import Invalid
+
+SPLIT = "__split"
+RESERVED = frozenset({SPLIT, ROW_ORDER})
+
+# `empty`: no value was ever seen, so it may turn out to be any of the others.
+Kind = Literal["number", "text", "moment", "empty", "other"]
+
+
+def kind_of(type: pa.DataType) -> Kind:
+    if pa.types.is_null(type):
+        return "empty"
+    if pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_boolean(type):
+        return "number"
+    if pa.types.is_string(type):
+        return "text"
+    return "moment" if pa.types.is_timestamp(type) or pa.types.is_date(type) else "other"
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """The same rows in fewer types: every kind of text is string, a decimal is float64; no metadata.
+
+    So that the same content is the same snapshot, whichever library wrote the file it comes from.
+    """
+    fields = [field.with_type(_plain_type(field.type)).remove_metadata() for field in table.schema]
+    return table.cast(pa.schema([field.with_nullable(True) for field in fields]), safe=False)
+
+
+def _plain_type(type: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type):
+        return _plain_type(type.value_type)
+    if pa.types.is_large_string(type) or pa.types.is_string_view(type):
+        return pa.string()
+    if pa.types.is_decimal(type):
+        return pa.float64()
+    return pa.float32() if pa.types.is_float16(type) else type
+
+
+def require(names: Iterable[str], existing: Sequence[str], where: str = "data") -> None:
+    """Raises Invalid `column_missing` naming the first that is missing and what comes nearest to it.
+
+    `where` says who asks for the column, such as `data.label`.
+    """
+    missing = next((name for name in names if name not in existing), None)
+    if missing is None:
+        return
+    near = difflib.get_close_matches(missing, existing, n=3, cutoff=0.5)
+    there = f"The nearest are: {', '.join(near)}." if near else f"There are: {', '.join(existing[:30])}."
+    raise Invalid(
+        f"{where} names the column {missing!r}, which is not there.", code="column_missing", remedy=there
+    )
+
+
+def require_roles(options: SourceOptions, existing: Sequence[str]) -> None:
+    """Every column that the definition names is there: a typo in `ignore` would train on what leaks the label."""
+    reserved = sorted(RESERVED & set(existing) - {ROW_ORDER})
+    if reserved:
+        raise Invalid(
+            f"A column may not be called {reserved[0]!r}.", code="column_reserved", remedy="Rename it."
+        )
+    require([options.label], existing, "data.label")
+    require([options.key] if options.key else [], existing, "data.key")
+    require([options.time] if has_times(options) and options.time else [], existing, "data.time")
+    for role in ("features", "ignore", "categorical"):
+        require(getattr(options, role) or [], existing, f"data.{role}")
+
+
+def has_times(options: SourceOptions) -> bool:
+    """Whether a column says when a row came to be; the order of the rows is none."""
+    return options.time not in (None, ROW_ORDER)
+
+
+def features_of(options: SourceOptions, existing: Sequence[str]) -> tuple[str, ...]:
+    """The features by name, in the order of the definition or else of the source."""
+    if options.features is not None:
+        return tuple(options.features)
+    others = {options.label, options.key, options.time, *options.ignore, *RESERVED}
+    return tuple(name for name in existing if name not in others)
+
+
+def require_readable(table: pa.Table, label: str, features: Sequence[str]) -> None:
+    """Raises Invalid `column_type` for a label or feature that is neither number, text nor true/false."""
+    if not features:
+        raise Invalid(
+            "No column is left to be a feature.", code="column_missing", remedy="Look at data.ignore."
+        )
+    for name in (label, *features):
+        type = table.schema.field(name).type
+        if kind_of(type) in ("moment", "other"):
+            raise Invalid(
+                f"Column {name!r} is {type}; labels and features are numbers, text or true/false.",
+                code="column_type",
+                remedy="Add it to data.ignore, or turn it into a number or text in the source.",
+            )
+
+
+def missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Boolean, one a row: no value there. A NaN is no value."""
+    return pc.is_null(column, nan_is_null=True) if column.num_chunks else pa.chunked_array([], pa.bool_())

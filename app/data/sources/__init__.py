@@ -1,0 +1,89 @@
+"""Where rows come from. One file is one source; a new source is a new file here and nothing else.
+
+A source module `app/data/sources/<name>.py` has
+
+- `Options`: a SourceOptions with `source: Literal["<name>"]` and what else it needs, checked when a definition is applied;
+- `async def read(options, reading) -> pyarrow.Table`: all rows, with every column, in the source's own order;
+- `async def count(options, reading) -> int`: rows newer than `reading.since`, or all rows where the source cannot tell
+  (no time column); cheap, because admission asks for it while a caller waits.
+
+Both raise app.errors.Invalid with a code of their own (`source_unreachable`, `file_not_found`, `column_missing`, …).
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy.ext.asyncio import AsyncSession
+
+# In place of a time column: the position of the row in the source.
+ROW_ORDER = "@row"
+
+
+class SourceOptions(BaseModel):
+    """What every source has: which columns mean what.
+
+    Columns that are neither label, key, time nor ignored are the features, unless `features` names them.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    label: str = Field(description="the column to predict")
+    positive: str | int | bool | None = Field(
+        None, description="the positive class of two; unset: the later in order"
+    )
+    key: str | None = Field(
+        None, description="names a row for ever, decides its split; unset: the row's features do"
+    )
+    time: str | None = Field(None, description="orders rows; '@row' is the position in the source")
+    features: list[str] | None = Field(None, min_length=1)
+    ignore: list[str] = Field(default_factory=list)
+    categorical: list[str] = Field(
+        default_factory=list, description="numbers that are names, such as a postcode"
+    )
+
+    @model_validator(mode="after")
+    def roles_do_not_overlap(self) -> "SourceOptions":
+        taken = {self.label, self.key, self.time} - {None}
+        clash = sorted(taken & set(self.features or ()))
+        if self.label in {self.key, self.time} or clash:
+            raise ValueError(f"a column has two roles: {', '.join(clash) or self.label}")
+        return self
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a source may need of Refit: which model reads, and the high-water mark of its last training."""
+
+    session: AsyncSession
+    model: str
+    since: str | None = None  # ISO 8601, a number as text, or a row position; None before the first training
+
+
+class Source(Protocol):
+    Options: type[SourceOptions]
+
+    async def read(self, options: Any, reading: Reading) -> pa.Table: ...
+    async def count(self, options: Any, reading: Reading) -> int: ...
+
+
+def names() -> list[str]:
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def find(name: str) -> Source:
+    """The source module of that name. Raises ValueError naming the known ones."""
+    if name not in names():
+        raise ValueError(f"unknown source {name!r}; known are {', '.join(names())}")
+    return cast("Source", importlib.import_module(f"{__name__}.{name}"))
+
+
+def options_of(data: dict[str, Any]) -> SourceOptions:
+    """`data` of a definition, checked by the source it names. Raises ValueError or pydantic's ValidationError."""
+    if not isinstance(data.get("source"), str):
+        raise ValueError(f"data.source is missing; known are {', '.join(names())}")  # noqa: TRY004 - pydantic wants it
+    return find(data["source"]).Options.model_validate(data)

@@ -1,0 +1,72 @@
+"""Data versions, the samples that were posted, and what others reported about the quality of the data."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, CreatedAt, Serial
+
+STATUSES = ("healthy", "warning", "critical")
+
+
+class DataVersion(Base):
+    """One immutable snapshot of a model's data; `snapshots/<digest>.parquet` holds its rows. Never changed."""
+
+    __tablename__ = "data_versions"
+    __table_args__ = (Index(None, "model", "created_at"),)
+
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True, comment="sha256 of the Parquet file")
+    rows: Mapped[int]
+    counts: Mapped[dict[str, Any]] = mapped_column(
+        comment="rows by split: train, validation, holdout, retired"
+    )
+    dropped: Mapped[dict[str, Any]] = mapped_column(
+        comment="rows left out, by what they lack: label, key, time"
+    )
+    duplicates: Mapped[int] = mapped_column(
+        comment="rows whose key (without one: features) another row has too"
+    )
+    labels: Mapped[list[Any]] = mapped_column(comment="[{label, rows}], the most frequent first")
+    columns: Mapped[list[Any]] = mapped_column(comment="[{name, type}]")
+    split: Mapped[dict[str, Any]] = mapped_column(
+        comment="what keeps every row on its side; see app/data/splits.py"
+    )
+    high_water: Mapped[str | None] = mapped_column(
+        comment="the newest time; without times the number of rows"
+    )
+    source: Mapped[dict[str, Any]] = mapped_column(comment="the source's options, secrets masked")
+    bytes: Mapped[int]
+    job_id: Mapped[int | None]
+    created_at: Mapped[CreatedAt]
+
+
+class Sample(Base):
+    """One labelled row that was posted. `id` is its place in the order of first receipt, for ever."""
+
+    __tablename__ = "samples"
+    __table_args__ = (UniqueConstraint("model", "key"), Index(None, "model", "id"))
+
+    id: Mapped[Serial]
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    key: Mapped[str]
+    row: Mapped[dict[str, Any]]
+    received_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.clock_timestamp(), comment="when this content came"
+    )
+
+
+class DataQuality(Base):
+    """One report of a data quality check that somebody else ran. No model: it speaks of all of them."""
+
+    __tablename__ = "data_quality"
+    __table_args__ = (CheckConstraint(f"status IN {STATUSES}", name="status_is_known"), Index(None, "at"))
+
+    id: Mapped[Serial]
+    model: Mapped[str | None] = mapped_column(ForeignKey("models.name"))
+    status: Mapped[str]
+    source: Mapped[str] = mapped_column(comment="the check that reports")
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    at: Mapped[CreatedAt]

@@ -1,0 +1,158 @@
+"""Definitions: applied whole or not at all, numbered, and never changed afterwards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.data.splits import check_change
+from app.definitions.schemas import Definition
+from app.definitions.tables import Model, ModelDefinition
+from app.errors import Invalid, NotFound, Refused
+from app.events.record import record
+from app.registry.tables import ModelSlots
+from app.training.tables import ModelType
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A model with one revision of its definition."""
+
+    model: str
+    revision: int
+    definition: Definition
+    changed: bool = False
+
+
+async def apply(session: AsyncSession, model: str, definition: Definition, *, actor: str) -> Applied:
+    """Makes `definition` the current one. Applying the same again changes nothing and makes no revision.
+
+    Raises Invalid for an unknown type or parameters that its pipeline refuses; Refused where the type or a holdout row
+    would change its place.
+    """
+    await check_training(session, definition.type, definition.training)
+    row = await session.get(Model, model, with_for_update=True)
+    if row is None:
+        return await _create(session, model, definition, actor)
+    current = await load(session, model, row.revision)
+    if current.definition == definition:
+        return current
+    _check_type(model, current.definition.type, definition.type)
+    check_change(current.definition, definition)
+    revision = row.revision + 1
+    await session.execute(update(Model).where(Model.name == model).values(revision=revision))
+    await _insert(session, model, revision, definition, actor)
+    return Applied(model, revision, definition, changed=True)
+
+
+async def check_training(session: AsyncSession, type: str, params: dict[str, Any]) -> ModelType:
+    """The published model type, after `params` were held against its schema. Raises Invalid naming each bad field."""
+    published = await session.get(ModelType, type)
+    if published is None:
+        known = (await session.scalars(select(ModelType.name).order_by(ModelType.name))).all()
+        raise Invalid(
+            f"No worker has announced the model type {type!r}.",
+            code="unknown_model_type",
+            remedy=f"Known are: {', '.join(known)}." if known else "Start a worker; it announces its types within seconds.",
+        )
+    validator = jsonschema.Draft202012Validator(published.params_schema)
+    errors = [
+        {"field": ".".join(["training", *map(str, e.absolute_path)]), "message": e.message}
+        for e in sorted(validator.iter_errors(params), key=lambda e: list(map(str, e.absolute_path)))
+    ]
+    if errors:
+        raise Invalid(
+            f"Training parameters are not valid: {errors[0]['field']}: {errors[0]['message']}.",
+            code="invalid_params",
+            remedy=f"Known parameters of {type}: {', '.join(sorted(published.params_schema.get('properties', {})))}.",
+            errors=errors,
+        )
+    return published
+
+
+async def load(session: AsyncSession, model: str, revision: int | None = None) -> Applied:
+    """One revision of a model's definition, the current one by default. Raises NotFound."""
+    row = await session.get(Model, model)
+    if row is None:
+        raise await _unknown(session, model)
+    wanted = revision or row.revision
+    stored = await session.get(ModelDefinition, (model, wanted))
+    if stored is None:
+        raise NotFound(
+            f"Model {model} has no revision {wanted}; its newest is {row.revision}.", code="revision_not_found"
+        )
+    return Applied(model, wanted, Definition.model_validate(stored.definition))
+
+
+async def resolve_model(session: AsyncSession, model: str | None, model_type: str | None = None) -> Applied:
+    """The model that is meant: the one named, else the only one (of that type), else the one named like the type.
+
+    Raises NotFound for an unknown name, Invalid with the names where several could be meant or the type differs.
+    """
+    if model is not None:
+        applied = await load(session, model)
+        if model_type not in (None, applied.definition.type):
+            raise Invalid(
+                f"Model {model} is of type {applied.definition.type}, not {model_type}.", code="model_type_mismatch"
+            )
+        return applied
+    query = select(Model.name).order_by(Model.name)
+    names = (await session.scalars(query if model_type is None else query.where(Model.type == model_type))).all()
+    if len(names) == 1:
+        return await load(session, names[0])
+    if model_type in names:
+        return await load(session, model_type)
+    if not names:
+        raise NotFound(
+            "No model is defined." if model_type is None else f"No model of type {model_type} is defined.",
+            code="no_model",
+            remedy="Define one with `refit models apply FILE.yaml` or PUT /models/NAME.",
+        )
+    raise Invalid(
+        "Several models could be meant; name one.",
+        code="model_ambiguous",
+        remedy=f"Send \"model\" with one of: {', '.join(names)}.",
+        models=list(names),
+    )
+
+
+async def list_models(session: AsyncSession) -> Sequence[Model]:
+    return (await session.scalars(select(Model).order_by(Model.name))).all()
+
+
+async def revisions(session: AsyncSession, model: str) -> Sequence[ModelDefinition]:
+    await load(session, model)
+    query = select(ModelDefinition).where(ModelDefinition.model == model).order_by(ModelDefinition.revision.desc())
+    return (await session.scalars(query)).all()
+
+
+async def _create(session: AsyncSession, model: str, definition: Definition, actor: str) -> Applied:
+    await session.execute(insert(Model).values(name=model, type=definition.type))
+    await _insert(session, model, 1, definition, actor)
+    await session.execute(insert(ModelSlots).values(model=model))
+    return Applied(model, 1, definition, changed=True)
+
+
+async def _insert(session: AsyncSession, model: str, revision: int, definition: Definition, actor: str) -> None:
+    body = definition.model_dump(mode="json")
+    values = {"model": model, "revision": revision, "definition": body, "actor": actor}
+    await session.execute(insert(ModelDefinition).values(values))
+    await record(session, kind="model.defined", actor=actor, model=model, after=f"revision {revision}", evidence=body)
+
+
+def _check_type(model: str, current: str, wanted: str) -> None:
+    if current != wanted:
+        raise Refused(
+            f"Model {model} is of type {current}; a model keeps its type.",
+            code="type_fixed",
+            remedy="Define a new model of the other type.",
+        )
+
+
+async def _unknown(session: AsyncSession, model: str) -> NotFound:
+    names = (await session.scalars(select(Model.name).order_by(Model.name))).all()
+    remedy = f"Defined are: {', '.join(names)}." if names else "None is defined yet: `refit models apply FILE.yaml`."
+    return NotFound(f"No model is called {model!r}.", code="model_not_found", remedy=remedy)

@@ -1,0 +1,29 @@
+from typing import Any
+
+from sqlalchemy import ForeignKey, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, CreatedAt
+
+
+class Model(Base):
+    """A named thing that is served. Its definition of the current revision is what a trigger takes."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    revision: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[CreatedAt]
+
+
+class ModelDefinition(Base):
+    """One revision of a model's definition. Never changed: every job names the one it ran with."""
+
+    __tablename__ = "model_definitions"
+
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    definition: Mapped[dict[str, Any]]
+    actor: Mapped[str]
+    created_at: Mapped[CreatedAt]

@@ -1,0 +1,78 @@
+"""What can go wrong, each with its HTTP status and a stable code. `app/http.py` tells it to callers (RFC 9457)."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+
+class RefitError(Exception):
+    """A failure with a status, a stable code, a sentence for people, and the way out.
+
+    `details` become members of the problem document: `errors=[{field, message}]`, `reasons=[…]`, `missing=[…]`.
+    """
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None, remedy: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.remedy = remedy
+        self.details = details
+
+    def problem(self) -> dict[str, Any]:
+        known = {
+            "type": f"urn:refit:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.message,
+        }
+        return known | ({"remedy": self.remedy} if self.remedy else {}) | self.details
+
+
+class Invalid(RefitError):
+    """The request says something that cannot be. 422."""
+
+    status, code = 422, "invalid"
+
+
+class NotFound(RefitError):
+    status, code = 404, "not_found"
+
+
+class Refused(RefitError):
+    """The request is well-formed and the state of things forbids it. 409, with every reason named."""
+
+    status, code = 409, "refused"
+
+
+class Stale(RefitError):
+    """The caller acted on a state that has changed since (`If-Match`, `expected_active`). 412."""
+
+    status, code = 412, "stale"
+
+
+class Unauthenticated(RefitError):
+    status, code = 401, "unauthenticated"
+
+
+class Forbidden(RefitError):
+    status, code = 403, "forbidden"
+
+
+class TooLarge(RefitError):
+    status, code = 413, "too_large"
+
+
+class Unavailable(RefitError):
+    status, code = 503, "unavailable"
+
+
+def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
+    """Pydantic's errors as `{field, message}`: the path in the body, and what was expected. Never the input."""
+    return [
+        {"field": ".".join(str(part) for part in e["loc"] if part != "body") or "body", "message": e["msg"]}
+        for e in errors
+    ]

@@ -1,0 +1,93 @@
+"""What every router shares: the database session of a request, and errors as `application/problem+json`.
+
+No error ever echoes what the caller sent: a NaN or a secret in a body must not come back in the answer.
+"""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Invalid, RefitError, TooLarge, field_errors
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with request.app.state.sessions() as session:
+        yield session
+
+
+Session = Annotated[AsyncSession, Depends(get_session)]
+
+
+class ProblemResponse(Response):
+    media_type = "application/problem+json"
+
+    def __init__(self, problem: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        super().__init__(orjson.dumps(problem), status_code=problem["status"], headers=headers)
+
+
+def _refit_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefitError)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    return ProblemResponse(error.problem(), headers)
+
+
+def _validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = field_errors(error.errors())
+    named = ", ".join(dict.fromkeys(e["field"] for e in errors))
+    return ProblemResponse(Invalid(f"The request is not valid: {named}.", errors=errors).problem())
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    problem = RefitError(f"{request.method} {request.url.path}: {HTTPStatus(error.status_code).phrase}.", code=code)
+    return ProblemResponse(
+        problem.problem() | {"status": error.status_code, "title": HTTPStatus(error.status_code).phrase},
+        dict(error.headers) if error.headers else None,
+    )
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(RefitError, _refit_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+class LimitBody:
+    """ASGI middleware: a body beyond `limit` bytes is refused (413) before it is held in memory, chunked or not."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.limit:
+            await self._refuse(scope, receive, send)
+            return
+        read = 0
+
+        async def receive_and_count() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.limit:
+                raise TooLarge(f"The body is larger than {self.limit} bytes.", remedy="Send it in parts.")
+            return message
+
+        await self.app(scope, receive_and_count, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = TooLarge(f"The body is larger than {self.limit} bytes.", remedy="Send it in parts.")
+        await ProblemResponse(error.problem(), {"Connection": "close"})(scope, receive, send)

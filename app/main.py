@@ -1,0 +1,111 @@
+"""The API process: engine, doorbell, replica and ticker; plugs in the routers. `python -m app.main` serves it."""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import db, health, http, metrics
+from app.auth import KeyRing
+from app.data.router import router as data
+from app.definitions.router import router as definitions
+from app.events.router import router as events
+from app.keys.router import router as keys
+from app.keys.service import CHANNEL as KEYS_CHANNEL
+from app.monitoring.router import router as incidents
+from app.news import News
+from app.queue import Bell
+from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
+from app.registry.router import router as registry
+from app.registry.swap import CHANNEL as SLOTS_CHANNEL
+from app.serving.replica import Replica
+from app.serving.router import router as serving
+from app.settings import LOOPBACK, Settings, settings
+from app.tick import keep_ticking
+from app.training.router import router as training
+from app.training.state import CHANNEL as JOBS_CHANNEL
+
+log = logging.getLogger("refit")
+
+ROUTERS = (training, registry, serving, definitions, data, events, incidents, keys, health.router, metrics.router)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state, config = app.state, app.state.settings
+    engine = db.create_engine(config)
+    state.sessions = db.create_sessions(engine)
+    state.keys = KeyRing(state.sessions)
+    state.bell = Bell(config)
+    state.news = News(config, JOBS_CHANNEL, SLOTS_CHANNEL, REPLICAS_CHANNEL, KEYS_CHANNEL)
+    state.news.on(KEYS_CHANNEL, state.keys.forget)
+    state.replica = Replica(config, state.sessions, state.news)
+    running = [
+        asyncio.create_task(work)
+        for work in (state.news.follow(), state.replica.run(), keep_ticking(state.sessions, config, state.bell))
+    ]
+    yield
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    await state.bell.drain()
+    with suppress(SQLAlchemyError, OSError):
+        await state.replica.leave()
+    await engine.dispose()
+
+
+def create_app(config: Settings | None = None) -> FastAPI:
+    app = FastAPI(
+        title="Refit",
+        summary="Retrains models, proves that the new one is better, and swaps it in without dropping a request.",
+        lifespan=lifespan,
+    )
+    app.state.settings = config or settings()
+    http.install(app)
+    app.add_middleware(http.LimitBody, limit=app.state.settings.max_body_bytes)
+    app.add_middleware(metrics.CountRequests)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def check_binding(config: Settings) -> None:
+    """Raises ValueError where the service would be open to a network without asking who calls."""
+    if config.auth == "off" and config.host not in LOOPBACK:
+        raise ValueError(
+            f"REFIT_AUTH=off serves loopback only, not {config.host}. Remove REFIT_AUTH, or bind 127.0.0.1."
+        )
+
+
+def serve() -> None:
+    config = settings()
+    try:
+        check_binding(config)
+        config.database  # noqa: B018 - the property says what to set where it is missing
+    except ValueError as error:
+        sys.exit(f"refit: {error}")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(config), host=config.host, port=config.port, access_log=False, log_config=None)
+    )
+    server.run(sockets=[_shared_port(config)] if config.reuse_port else None)
+
+
+def _shared_port(config: Settings) -> socket.socket:
+    """A listening socket that several replicas of this machine share; the kernel spreads the connections."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind((config.host, config.port))
+    return listening
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,180 @@
+import re
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from app.auth import Operator, Viewer
+from app.definitions.service import load, resolve_model
+from app.errors import Invalid
+from app.http import Session
+from app.registry import service, swap
+from app.registry.coordinator import Coordinator
+from app.registry.schemas import (
+    DifferenceView,
+    HistoryView,
+    HoldRequest,
+    ReloadRequest,
+    ReplicaView,
+    RollbackRequest,
+    SlotsView,
+    StageRequest,
+    SwapAnswer,
+    VersionView,
+)
+from app.registry.swap import Change
+from app.schemas import Page
+
+router = APIRouter(prefix="/model", tags=["slots and versions"])
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+IfMatch = Annotated[str | None, Header(description="the ETag of GET /model/slots")]
+
+
+@router.get("/slots")
+async def show_slots(
+    request: Request,
+    response: Response,
+    session: Session,
+    _: Viewer,
+    model: str | None = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> SlotsView:
+    """ETag is the revision and what the replicas hold; a 304 has no body."""
+    view = await _slots(session, (await resolve_model(session, model)).model)
+    etag = _etag(view)
+    if etag == if_none_match:
+        return Response(status_code=304, headers={"ETag": etag})  # type: ignore[return-value]  # FastAPI sends it as it is
+    response.headers["ETag"] = etag
+    return view
+
+
+@router.post("/reload")
+async def reload(
+    request: Request, session: Session, operator: Operator, body: ReloadRequest | None = None, if_match: IfMatch = None
+) -> SwapAnswer:
+    """The blue-green swap. 200 with receipts once it is true everywhere, or naming the replicas still missing."""
+    body = body or ReloadRequest()
+    applied = await resolve_model(session, body.model)
+    await session.close()
+    change = Change(
+        applied.model, str(operator), body.reason, body.expected_active, _revision(if_match), force=body.force
+    )
+    minutes = applied.definition.watch.minutes
+    return SwapAnswer.of(await _coordinator(request).reload(change, watch_minutes=minutes))
+
+
+@router.post("/rollback")
+async def rollback(
+    request: Request, session: Session, operator: Operator, body: RollbackRequest, if_match: IfMatch = None
+) -> SwapAnswer:
+    """Back to the version before. Needs no gate and no worker; asking twice changes nothing the second time."""
+    model = (await resolve_model(session, body.model)).model
+    await session.close()
+    change = Change(model, str(operator), body.reason, body.expected_active, _revision(if_match))
+    settled = await _coordinator(request).rollback(change, version=body.version, hold=body.hold)
+    return SwapAnswer.of(settled)
+
+
+@router.post("/hold")
+async def hold(session: Session, operator: Operator, body: HoldRequest) -> SlotsView:
+    """Until it is lifted, nothing automatic changes the slots and reload is refused. Rollback works all the same."""
+    async with session.begin():
+        model = (await resolve_model(session, body.model)).model
+        await swap.hold(session, Change(model, str(operator), body.reason))
+    return await _slots(session, model)
+
+
+@router.post("/unhold")
+async def unhold(session: Session, operator: Operator, body: HoldRequest) -> SlotsView:
+    async with session.begin():
+        model = (await resolve_model(session, body.model)).model
+        await swap.unhold(session, Change(model, str(operator), body.reason))
+    return await _slots(session, model)
+
+
+@router.get("/versions")
+async def list_versions(
+    session: Session,
+    _: Viewer,
+    model: str | None = None,
+    after: Annotated[int | None, Query(ge=1)] = None,
+    limit: Limit = 50,
+) -> Page[VersionView]:
+    """Newest first."""
+    named = (await resolve_model(session, model)).model
+    rows = await service.list_versions(session, named, after=after, limit=limit)
+    page = [VersionView.of(row) for row in rows[:limit]]
+    return Page(data=page, has_more=len(rows) > limit, next=str(page[-1].number) if len(rows) > limit else None)
+
+
+@router.get("/versions/{model}/{number}")
+async def show_version(model: str, number: int, session: Session, _: Viewer) -> VersionView:
+    await load(session, model)
+    return VersionView.of(await swap.get_version(session, model, number))
+
+
+@router.post("/versions/{model}/{number}/stage")
+async def stage(
+    model: str, number: int, session: Session, operator: Operator, body: StageRequest | None = None
+) -> SlotsView:
+    """Puts a version that passed the gate into standby by hand."""
+    body = body or StageRequest()
+    async with session.begin():
+        await load(session, model)
+        await swap.stage(session, Change(model, str(operator), body.reason, force=body.force), number)
+    return await _slots(session, model)
+
+
+@router.get("/diff")
+async def diff(
+    session: Session, _: Viewer, older: int, newer: int, model: str | None = None
+) -> DifferenceView:
+    named = (await resolve_model(session, model)).model
+    found = await service.differences(session, named, older, newer)
+    return DifferenceView(model=named, older=older, newer=newer, differences=found)
+
+
+@router.get("/history")
+async def show_history(
+    session: Session,
+    _: Viewer,
+    model: str | None = None,
+    at: datetime | None = None,
+    after: Annotated[int | None, Query(ge=1)] = None,
+    limit: Limit = 50,
+) -> Page[HistoryView]:
+    """Who was active when, and on whose say. With `at` (with a time zone) only what was in force at that time."""
+    if at is not None and at.tzinfo is None:
+        raise Invalid("`at` needs a time zone, such as 2026-11-21T03:00:00Z.", errors=[{"field": "at", "message": "no time zone"}])
+    named = (await resolve_model(session, model)).model
+    rows = await service.history(session, named, at=at, after=after, limit=limit)
+    page = [HistoryView.model_validate(row) for row in rows[:limit]]
+    return Page(data=page, has_more=len(rows) > limit, next=str(page[-1].id) if len(rows) > limit else None)
+
+
+def _coordinator(request: Request) -> Coordinator:
+    state = request.app.state
+    return Coordinator(state.sessions, state.news, state.settings.reload_wait_seconds)
+
+
+async def _slots(session: Session, model: str) -> SlotsView:
+    slots, replicas = await service.get_slots(session, model)
+    return SlotsView.of(slots, [ReplicaView.of(replica) for replica in replicas])
+
+
+def _etag(view: SlotsView) -> str:
+    """The revision first, so that `If-Match` of a reload can be held against it."""
+    held = "-".join(f"{r.id[:8]}.{r.served}.{r.warm or 0}.{'e' if r.error else 'o'}" for r in view.replicas)
+    return f'"{view.revision}/{held}"'
+
+
+def _revision(if_match: str | None) -> int | None:
+    """The slots' revision in an ETag; `*` and none expect nothing. Raises Invalid."""
+    if if_match in (None, "*"):
+        return None
+    found = re.fullmatch(r'(?:W/)?"(\d+)(?:/[^"]*)?"', if_match)
+    if found is None:
+        raise Invalid(
+            "If-Match is not an ETag of GET /model/slots.", errors=[{"field": "If-Match", "message": "not an ETag"}]
+        )
+    return int(found[1])

@@ -1,0 +1,67 @@
+"""Artifact → predictor. One file is one format; serving and the gate load through here alike, so that what was gated
+is what is served. Never torch.
+
+A runtime module `app/runtimes/<format>.py` has `def load(folder: Path) -> Predictor`: the folder is a published
+artifact whose digests were verified by the caller.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from app.runtimes.schema import InputSchema, Label
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as the model reads them: numeric float32 (n, a) with NaN for missing, categorical str (n, b) with "" for it.
+
+    The columns of each are in the schema's order.
+    """
+
+    numeric: npt.NDArray[np.float32]
+    categorical: npt.NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return int(self.numeric.shape[0])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """probabilities (n, k) float32; scores (n,) in [0, 1]; label indices (n,) into the schema's labels."""
+
+    probabilities: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    indices: npt.NDArray[np.int64]
+
+    def labels(self, schema: InputSchema) -> list[Label]:
+        return [schema.labels[i] for i in self.indices.tolist()]
+
+
+class Predictor(Protocol):
+    """A loaded artifact. `predict` is thread-safe and blocks; callers on an event loop run it in a thread."""
+
+    schema: InputSchema
+
+    def predict(self, batch: Batch) -> Prediction: ...
+
+    def smoke_inputs(self) -> list[list[Any]]:
+        """The rows (list form, as a caller would send them) that the version is smoke-tested with."""
+        ...
+
+
+def names() -> list[str]:
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in {"schema", "rows", "table"})
+
+
+def load(format: str, folder: Path) -> Predictor:
+    """The predictor of a published artifact. Raises ValueError for an unknown format, or what the runtime raises."""
+    if format not in names():
+        raise ValueError(f"no runtime for artifacts of format {format!r}; known are {', '.join(names())}")
+    predictor: Predictor = importlib.import_module(f"{__name__}.{format}").load(folder)
+    return predictor

@@ -1,0 +1,149 @@
+"""JSON rows → Batch. Kind about form (lists in the schema's order, or objects by name), strict about types.
+
+The fast path reads the whole batch at once and only says whether it fits; what is wrong with it is looked for cell by
+cell, and only then. No message echoes a value.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import chain, islice
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.errors import Invalid
+from app.runtimes import Batch
+from app.runtimes.schema import Column, InputSchema
+
+NAMED_FAULTS = 10
+FLOAT32_LIMIT = 2**128 - 2**103  # from here on float32 rounds to infinity
+KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+Row = list[Any]
+Fault = tuple[int, str | None, str]  # row, column (None: the row as a whole), what is wrong
+
+
+def to_batch(rows: list[Any], schema: InputSchema) -> Batch:
+    """The batch of `rows` as JSON decodes them: all lists in the schema's order, or all objects by column name.
+
+    null is a missing value. Numeric columns take numbers that float32 can hold; categorical ones take text, and whole
+    numbers, true and false as the text they are written with. Objects have every column and no other.
+
+    Raises Invalid, code `invalid_instances`, with `errors=[{row, column, message}]` for the first ten faults and `more`
+    for how many follow. Rows count from 0.
+    """
+    if not rows:
+        raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
+    ordered = _in_schema_order(rows, [column.name for column in schema.columns])
+    batch = None if ordered is None else _read(ordered, schema)
+    if batch is None:
+        raise _invalid(list(_faults(rows, schema)))
+    return batch
+
+
+def _in_schema_order(rows: list[Any], names: list[str]) -> list[Row] | None:
+    forms, widths = set(map(type, rows)), {len(row) for row in rows if isinstance(row, list | dict)}
+    if widths != {len(names)}:
+        return None
+    if forms == {list}:
+        return rows
+    if forms != {dict} or any(name not in row for row in rows for name in names):
+        return None
+    return [[row[name] for name in names] for row in rows]
+
+
+def _read(rows: list[Row], schema: InputSchema) -> Batch | None:
+    numeric = _numeric(_columns(rows, schema, "numeric"))
+    categorical = _categorical(_columns(rows, schema, "categorical"))
+    return None if numeric is None or categorical is None else Batch(numeric, categorical)
+
+
+def _columns(rows: list[Row], schema: InputSchema, kind: str) -> list[Row]:
+    places = [place for place, column in enumerate(schema.columns) if column.kind == kind]
+    return rows if len(places) == len(schema.columns) else [[row[place] for place in places] for row in rows]
+
+
+def _numeric(rows: list[Row]) -> npt.NDArray[np.float32] | None:
+    # numpy would read True as 1.0 and "2" as 2.0, so the types are looked at first.
+    if not set(map(type, chain.from_iterable(rows))) <= {int, float, NoneType}:
+        return None
+    try:
+        with np.errstate(over="ignore"):
+            numbers = np.array(rows, dtype=np.float64).astype(np.float32)
+    except OverflowError:
+        return None
+    missing = sum(row.count(None) for row in rows)
+    return numbers if np.count_nonzero(~np.isfinite(numbers)) == missing else None
+
+
+def _categorical(rows: list[Row]) -> npt.NDArray[np.object_] | None:
+    types = set(map(type, chain.from_iterable(rows)))
+    if not types <= {str, bool, int, NoneType}:
+        return None
+    texts = rows if types == {str} else [[_text(value) for value in row] for row in rows]
+    return np.array(texts, dtype=np.object_).reshape(len(rows), -1 if rows[0] else 0)
+
+
+def _text(value: str | bool | int | None) -> str:
+    """As Arrow writes it, so that training and serving agree on the text of a boolean or a whole number."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _invalid(faults: list[Fault]) -> Invalid:
+    row, column, message = faults[0]
+    where = f"row {row}" if column is None else f"row {row}, column {column!r}"
+    more = len(faults) - 1
+    return Invalid(
+        f"The instances do not fit the model's input: {where}: {message}{f' (and {more} more)' if more else ''}.",
+        code="invalid_instances",
+        errors=[{"row": r, "column": c, "message": m} for r, c, m in islice(faults, NAMED_FAULTS)],
+        more=max(0, len(faults) - NAMED_FAULTS),
+    )
+
+
+def _faults(rows: list[Any], schema: InputSchema) -> Iterator[Fault]:
+    form = dict if isinstance(rows[0], dict) else list
+    for index, row in enumerate(rows):
+        if not isinstance(row, list | dict):
+            yield index, None, f"expected a list of {len(schema.columns)} values or an object"
+        elif not isinstance(row, form):
+            yield index, None, "rows must be all lists or all objects"
+        else:
+            found = _list_faults(row, schema) if isinstance(row, list) else _object_faults(row, schema)
+            yield from ((index, column, message) for column, message in found)
+
+
+def _list_faults(row: Row, schema: InputSchema) -> Iterator[tuple[str | None, str]]:
+    if len(row) != len(schema.columns):
+        yield None, f"has {len(row)} values, expected {len(schema.columns)}"
+        return
+    for column, value in zip(schema.columns, row, strict=True):
+        if fault := _cell_fault(column, value):
+            yield column.name, fault
+
+
+def _object_faults(row: dict[str, Any], schema: InputSchema) -> Iterator[tuple[str | None, str]]:
+    for column in schema.columns:
+        if column.name not in row:
+            yield column.name, "is missing; send null where the value is unknown"
+        elif fault := _cell_fault(column, row[column.name]):
+            yield column.name, fault
+    for name in row.keys() - {column.name for column in schema.columns}:
+        yield name[:100], "is not a column of this model"
+
+
+def _cell_fault(column: Column, value: Any) -> str | None:
+    if value is None:
+        return None
+    got = KINDS.get(type(value), "this")
+    if column.kind == "categorical":
+        return None if isinstance(value, str | int) else f"expected text, not {got}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"expected a number, not {got}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "expected a finite number"
+    return None if abs(value) < FLOAT32_LIMIT else "is too large for a 32-bit number"

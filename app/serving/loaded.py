@@ -1,0 +1,57 @@
+"""One version in memory, ready to answer: fetched, verified by digest, warmed, smoke-tested."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app import runtimes
+from app.registry import artifacts
+from app.runtimes import Predictor
+from app.runtimes.rows import to_batch
+
+# The gate's own limit where a definition has dropped the criterion.
+DEFAULT_P99_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`smoke` is {inputs, passed, p99_seconds, reason}: what the smoke inputs showed on this very process."""
+
+    number: int
+    predictor: Predictor
+    smoke: dict[str, Any]
+
+    @property
+    def is_sound(self) -> bool:
+        return bool(self.smoke["passed"])
+
+
+def load(store: Path, number: int, artifact: str, p99_limit: float) -> Loaded:
+    """Blocks: reads and hashes every byte, builds the runtime's session, answers the smoke inputs.
+
+    Raises ArtifactCorrupt, or what the runtime raises.
+    """
+    folder, manifest = artifacts.verify(store, artifact)
+    predictor = runtimes.load(manifest.format, folder)
+    return Loaded(number, predictor, smoke_test(predictor, p99_limit))
+
+
+def smoke_test(predictor: Predictor, p99_limit: float) -> dict[str, Any]:
+    """The version's smoke inputs, one request each: all answered, finite, scores in [0, 1], p99 in seconds in the limit."""
+    inputs = predictor.smoke_inputs()
+    scores, seconds = [], []
+    for row in inputs:
+        started = time.perf_counter()
+        prediction = predictor.predict(to_batch([row], predictor.schema))
+        seconds.append(time.perf_counter() - started)
+        scores.append(float(prediction.scores[0]))
+    bad = [s for s in scores if not np.isfinite(s) or not 0.0 <= s <= 1.0]
+    # The first call builds the runtime's buffers; it is what warming is for, and no request will pay for it.
+    p99 = float(np.quantile(seconds[1:] or seconds, 0.99, method="inverted_cdf"))
+    reason = f"{len(bad)} of {len(scores)} smoke scores are not in [0, 1]" if bad else None
+    if reason is None and p99 > p99_limit:
+        reason = f"smoke p99 is {p99:.3f} s, the limit is {p99_limit:g} s"
+    return {"inputs": len(inputs), "passed": reason is None, "p99_seconds": round(p99, 6), "reason": reason}

@@ -1,0 +1,55 @@
+"""What `/predict/batch` takes and answers. The body is decoded by hand: it is the hot path."""
+
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, Field
+
+from app.errors import Invalid
+from app.runtimes.schema import Label
+
+FIELDS = {"model", "instances", "slot"}
+
+
+class PredictRequest(BaseModel):
+    """`instances` are rows as lists, in the order of the version's columns, or as objects by name. null is missing."""
+
+    model: str | None = None
+    instances: list[list[Any]] | list[dict[str, Any]]
+    slot: Literal["active", "standby"] = "active"
+
+
+class PredictAnswer(BaseModel):
+    """Columnar: `scores[i]` in [0, 1] and `labels[i]` belong to `instances[i]`. One version answers the whole batch."""
+
+    model: str
+    version: int
+    generation: int
+    slot: Literal["active", "standby"]
+    scores: list[float]
+    labels: list[Label]
+    request_id: str = Field(description="to send with feedback")
+
+
+def decode(body: bytes) -> PredictRequest:
+    """Checks the envelope; the rows are checked against the version's schema. Raises Invalid, never echoing the body."""
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(
+            f"The body is not JSON (line {error.lineno}, column {error.colno}).",
+            code="invalid_json",
+            remedy="JSON knows no NaN and no Infinity; a missing value is null.",
+        ) from None
+    if not isinstance(told, dict):
+        raise Invalid("The body must be an object.", errors=[{"field": "body", "message": "not an object"}])
+    errors = [{"field": name, "message": "unknown field"} for name in sorted(told.keys() - FIELDS)]
+    if not isinstance(told.get("instances"), list):
+        errors.append({"field": "instances", "message": "must be a list of rows"})
+    if not isinstance(told.get("model"), str | None):
+        errors.append({"field": "model", "message": "must be text"})
+    if told.get("slot", "active") not in ("active", "standby"):
+        errors.append({"field": "slot", "message": "must be active or standby"})
+    if errors:
+        raise Invalid(f"The request is not valid: {', '.join(e['field'] for e in errors)}.", errors=errors)
+    return PredictRequest.model_construct(**told)

@@ -1,0 +1,72 @@
+"""The only reader of the environment. Every setting is `REFIT_<NAME>`; the defaults run on one machine."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/refit` for root, `~/.local/share/refit` (or `$XDG_DATA_HOME/refit`) for everybody else."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/refit")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "refit"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="REFIT_", extra="ignore", frozen=True)
+
+    # Where things are
+    database_url: str | None = Field(None, description="postgresql+psycopg://…; unset: `refit up` starts its own")
+    broker_url: str | None = Field(None, description="redis://…; unset: `refit up` starts its own")
+    data_dir: Path = Field(default_factory=default_data_dir, description="embedded servers, keys, logs")
+    store_dir: Path | None = Field(None, description="artifacts, snapshots, checkpoints; default DATA_DIR/store")
+    url: str | None = Field(None, description="the service that the `refit` command talks to")
+    api_key: str | None = Field(None, description="the key that the `refit` command sends; default DATA_DIR/admin.key")
+
+    # The API
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    reuse_port: bool = Field(False, description="several replicas of one machine share the port")
+    auth: Literal["required", "off"] = "required"
+    max_body_bytes: int = Field(32 * 2**20, ge=1024)
+    max_batch_rows: int = Field(10_000, ge=1)
+    strict_serving: bool = Field(False, description="answer 503 rather than predict with a lease that ran out")
+    database_pool: int = Field(10, ge=2)
+
+    # Jobs
+    training_enabled: bool = Field(True, description="off: the service is being set up, every trigger is refused")
+    job_lease_seconds: float = Field(15.0, gt=0.2)
+    job_max_attempts: int = Field(3, ge=1)
+    job_poll_seconds: float = Field(2.0, gt=0, description="how often a worker asks Postgres for queued jobs")
+    job_stall_seconds: float = Field(1800.0, gt=0, description="alive but not advancing for so long: stopped")
+    cancel_grace_seconds: float = Field(10.0, ge=0, description="from SIGTERM to SIGKILL of an attempt")
+    queues: str = Field("cpu", description="the queues this worker serves, comma-separated")
+    concurrency: int = Field(1, ge=1, description="attempts that this worker runs side by side")
+
+    # Serving
+    replica_lease_seconds: float = Field(5.0, gt=0.2)
+    reload_wait_seconds: float = Field(10.0, ge=0, description="how long reload waits for warm replicas and receipts")
+
+    @property
+    def store(self) -> Path:
+        return self.store_dir or self.data_dir / "store"
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL of Postgres, always by psycopg 3. Raises ValueError where none is set."""
+        if self.database_url is None:
+            raise ValueError("REFIT_DATABASE_URL is not set. `refit up` starts a Postgres of its own and sets it.")
+        return self.database_url.replace("postgres://", "postgresql://", 1).replace(
+            "postgresql://", "postgresql+psycopg://", 1
+        )
+
+
+@lru_cache
+def settings() -> Settings:
+    return Settings()

@@ -1,0 +1,135 @@
+"""What the training calls take and answer. A job is told in the runbook's words."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from app.schemas import ModelName, Reason, Strict
+from app.training.state import JobState, eta_seconds
+from app.training.tables import TrainingJob
+
+PRIORITIES = {"high": 0, "normal": 1}
+Priority = Literal["high", "normal"]
+DataVersion = Annotated[str, StringConstraints(pattern=r"^(latest|[0-9a-f]{6,64})$")]
+
+
+class TriggerRequest(Strict):
+    """Asks for one training. `force` skips the prerequisites, for operators, with a reason that is recorded."""
+
+    model_type: str | None = Field(None, max_length=63)
+    data_version: DataVersion = "latest"
+    model: ModelName | None = None
+    reason: Reason | None = None
+    note: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+    params: dict[str, Any] = Field(default_factory=dict, description="laid over the definition's `training`")
+    priority: Priority = "normal"
+    dry_run: bool = False
+    force: bool = False
+
+    @model_validator(mode="after")
+    def force_has_a_reason(self) -> "TriggerRequest":
+        if self.force and not self.reason:
+            raise ValueError("force needs a reason: it is recorded")
+        return self
+
+
+class CancelRequest(Strict):
+    reason: Reason | None = None
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+    remedy: str
+
+
+class JobView(BaseModel):
+    """`status` is about execution only; `verdict` is the gate's. `progress` is 0 to 1 over the whole job.
+
+    `metrics` are the candidate's own, `comparison` its delta against production, `gate` the full report.
+    """
+
+    job_id: int
+    model: str
+    model_type: str
+    status: str
+    is_terminal: bool
+    cancelling: bool
+    attempt: int
+    max_attempts: int
+    stage: str | None
+    progress: float
+    progress_note: str | None
+    eta_seconds: float | None
+    metrics: dict[str, Any] | None
+    comparison: dict[str, Any] | None
+    gate: dict[str, Any] | None
+    verdict: str | None
+    version: int | None
+    error: JobError | None
+    plan: dict[str, Any] | None
+    definition_revision: int
+    data_version: str = Field(description="the digest that was taken; before that, what was asked for")
+    params: dict[str, Any]
+    dry_run: bool
+    queue: str
+    priority: Priority
+    trigger: str
+    actor: str
+    reason: str | None
+    note: str | None
+    forced: bool
+    resumes: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: TrainingJob) -> "JobView":
+        same = {name: getattr(job, name) for name in cls.model_fields if hasattr(job, name)}
+        state = JobState(job.state)
+        told = {
+            "job_id": job.id,
+            "status": state.value,
+            "is_terminal": state.is_terminal,
+            "cancelling": state == JobState.RUNNING and job.cancel_requested_at is not None,
+            "eta_seconds": eta_seconds(job),
+            "verdict": (job.gate or {}).get("verdict"),
+            "data_version": job.data_digest or job.data_version,
+            "priority": "high" if job.priority == PRIORITIES["high"] else "normal",
+            "resumes": job.checkpoint_of,
+        }
+        return cls.model_validate(same | told)
+
+
+class TriggerAnswer(JobView):
+    """`accepted`: a new job. `replayed`: the first answer to this idempotency key. `coalesced`: an equal job is open."""
+
+    outcome: Literal["accepted", "replayed", "coalesced"]
+    warnings: list[str] = Field(default_factory=list)
+
+
+class LogLine(BaseModel):
+    id: int
+    attempt: int
+    at: datetime
+    line: str
+
+
+class MetricPoint(BaseModel):
+    id: int
+    attempt: int
+    stage: str | None
+    name: str
+    step: int
+    value: float
+    at: datetime
+
+
+class ModelTypeView(BaseModel):
+    name: str
+    summary: str
+    queue: str
+    params_schema: dict[str, Any]
+    stages: list[Any]

@@ -1,0 +1,253 @@
+"""Triggers and everything that callers ask of jobs."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth import Principal, Role
+from app.data import service as data
+from app.db import clock, notify, seconds
+from app.definitions.service import Applied, check_training, resolve_model
+from app.definitions.tables import Model
+from app.errors import Forbidden, Invalid, NotFound, Refused
+from app.events.record import record
+from app.settings import Settings
+from app.training import state
+from app.training.admission import MANUAL, admit
+from app.training.schemas import PRIORITIES, TriggerRequest
+from app.training.state import CHANNEL, OPEN, JobState
+from app.training.tables import IdempotencyKey, JobLog, JobMetric, ModelType, TrainingJob, Worker
+
+Outcome = Literal["accepted", "replayed", "coalesced"]
+
+
+@dataclass(frozen=True)
+class Triggered:
+    outcome: Outcome
+    job: TrainingJob
+
+
+def digest_of(body: Any) -> str:
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+async def trigger(
+    session: AsyncSession,
+    settings: Settings,
+    request: TriggerRequest,
+    principal: Principal,
+    *,
+    idempotency_key: str | None = None,
+    trigger: str = MANUAL,
+) -> Triggered:
+    """Accepts, replays or coalesces; raises Refused with every blocking check, Invalid or NotFound.
+
+    The model's row is locked first, so that of a thousand equal triggers one makes the job and the rest find it.
+    """
+    if request.force and not principal.may(Role.OPERATOR):
+        raise Forbidden("force needs the role operator.", remedy="Ask an operator, or leave force out.")
+    applied = await resolve_model(session, request.model, request.model_type)
+    await session.execute(select(Model.name).where(Model.name == applied.model).with_for_update(key_share=True))
+    body_digest = digest_of(request.model_dump(mode="json"))
+    if idempotency_key is not None:
+        first = await _first_answer(session, principal, idempotency_key, body_digest)
+        if first is not None:
+            return Triggered("replayed", first)
+    model_type = await check_training(session, applied.definition.type, applied.definition.training | request.params)
+    wanted = await _wanted(session, settings, request, applied, model_type)
+    job = await _equal_open_job(session, wanted)
+    outcome: Outcome = "coalesced"
+    if job is None:
+        await admit(
+            session, settings, applied, trigger=trigger, forced=request.force, dry_run=request.dry_run
+        )
+        outcome, job = "accepted", await _create(session, wanted, principal, trigger)
+    if idempotency_key is not None:
+        await _remember(session, principal, idempotency_key, body_digest, job)
+    return Triggered(outcome, job)
+
+
+async def resume(session: AsyncSession, settings: Settings, job_id: int, principal: Principal) -> TrainingJob:
+    """A new job that asks for what the ended one asked for, on the same data, and continues from its checkpoint.
+
+    Raises Refused unless the job has failed or was cancelled.
+    """
+    old = await get_job(session, job_id)
+    if old.state not in (JobState.FAILED, JobState.CANCELLED):
+        raise Refused(
+            f"Job {job_id} is {old.state}; only a failed or cancelled job can be resumed.", code="not_resumable"
+        )
+    await session.execute(select(Model.name).where(Model.name == old.model).with_for_update(key_share=True))
+    applied = await resolve_model(session, old.model)
+    # Its prerequisites were met when it was triggered: only what concerns this moment is asked again.
+    await admit(session, settings, applied, trigger=MANUAL, forced=True, dry_run=True)
+    same = (
+        "model", "model_type", "definition_revision", "params", "equality", "dry_run", "queue", "priority",
+        "note", "forced", "min_new_samples", "max_attempts", "memory_scale",
+    )  # fmt: skip
+    values = {name: getattr(old, name) for name in same} | {
+        "data_version": old.data_digest or old.data_version,
+        "checkpoint_of": old.checkpoint_of or old.id,
+        "max_attempts": settings.job_max_attempts,
+        "reason": f"resumes job {old.id}",
+    }
+    return await _create(session, values, principal, MANUAL)
+
+
+async def get_job(session: AsyncSession, job_id: int) -> TrainingJob:
+    job = await session.get(TrainingJob, job_id, populate_existing=True)
+    if job is None:
+        raise NotFound(f"No job has the id {job_id}.", code="job_not_found", remedy="`refit jobs list` names them.")
+    return job
+
+
+async def latest_job(session: AsyncSession, model: str) -> TrainingJob:
+    """The running job of a model, else its newest one. Raises NotFound where it never had one."""
+    query = select(TrainingJob).where(TrainingJob.model == model)
+    newest_first = query.order_by((TrainingJob.state == JobState.RUNNING).desc(), TrainingJob.id.desc()).limit(1)
+    job = await session.scalar(newest_first)
+    if job is None:
+        raise NotFound(
+            f"Model {model} was never trained.", code="no_job", remedy=f"Trigger it: refit trigger {model}."
+        )
+    return job
+
+
+async def list_jobs(
+    session: AsyncSession, *, model: str | None, status: str | None, after: int | None, limit: int
+) -> Sequence[TrainingJob]:
+    """Newest first, from below the id `after`; one more than `limit`, so that the caller sees whether there is more."""
+    query = select(TrainingJob).order_by(TrainingJob.id.desc()).limit(limit + 1)
+    if model is not None:
+        query = query.where(TrainingJob.model == model)
+    if status is not None:
+        query = query.where(TrainingJob.state == status)
+    if after is not None:
+        query = query.where(TrainingJob.id < after)
+    return (await session.scalars(query)).all()
+
+
+async def cancel(session: AsyncSession, job_id: int, principal: Principal, reason: str | None) -> TrainingJob:
+    """Cancelling what is cancelled changes nothing. Raises Refused where the job has ended otherwise."""
+    job = await state.request_cancel(session, job_id, actor=str(principal), reason=reason)
+    if job is not None:
+        return job
+    ended = await get_job(session, job_id)
+    if ended.state != JobState.CANCELLED:
+        raise Refused(f"Job {job_id} is {ended.state} already.", code="job_ended")
+    return ended
+
+
+async def logs(session: AsyncSession, job_id: int, after: int, limit: int) -> Sequence[JobLog]:
+    query = select(JobLog).where(JobLog.job_id == job_id, JobLog.id > after).order_by(JobLog.id).limit(limit + 1)
+    return (await session.scalars(query)).all()
+
+
+async def metrics(session: AsyncSession, job_id: int, after: int, limit: int) -> Sequence[JobMetric]:
+    query = (
+        select(JobMetric)
+        .where(JobMetric.job_id == job_id, JobMetric.id > after)
+        .order_by(JobMetric.id)
+        .limit(limit + 1)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def model_types(session: AsyncSession) -> Sequence[ModelType]:
+    return (await session.scalars(select(ModelType).order_by(ModelType.name))).all()
+
+
+async def warnings(session: AsyncSession, job: TrainingJob) -> list[str]:
+    """What the caller should know although the job was accepted."""
+    serving = select(Worker.id).where(Worker.lease_until > clock(), Worker.queues.any_() == job.queue).limit(1)
+    if job.state != JobState.QUEUED or await session.scalar(serving) is not None:
+        return []
+    return [f"No live worker serves the queue {job.queue}: the job waits until one comes."]
+
+
+async def _first_answer(
+    session: AsyncSession, principal: Principal, key: str, body_digest: str
+) -> TrainingJob | None:
+    seen = await session.get(IdempotencyKey, (principal.id, key))
+    if seen is None:
+        return None
+    if seen.body_sha256 != body_digest:
+        raise Invalid(
+            "This Idempotency-Key was used with another body.",
+            code="idempotency_key_reused",
+            remedy="Send a new key, or the body of the first time.",
+            job_id=seen.job_id,
+        )
+    return await get_job(session, seen.job_id)
+
+
+async def _remember(
+    session: AsyncSession, principal: Principal, key: str, body_digest: str, job: TrainingJob
+) -> None:
+    values = {"principal": principal.id, "key": key, "body_sha256": body_digest, "job_id": job.id}
+    await session.execute(insert(IdempotencyKey).values(values))
+
+
+async def _wanted(
+    session: AsyncSession, settings: Settings, request: TriggerRequest, applied: Applied, model_type: ModelType
+) -> dict[str, Any]:
+    """The columns of the job that is asked for. Equal jobs have equal `equality`: what is trained, not why."""
+    definition = applied.definition
+    named = await data.resolve(session, applied.model, request.data_version)
+    what = {
+        "model": applied.model,
+        "definition_revision": applied.revision,
+        "data_version": named or "latest",
+        "params": definition.training | request.params,
+        "dry_run": request.dry_run,
+    }
+    asks_for_rows = named is None and not request.force and not request.dry_run
+    return what | {
+        "equality": digest_of(what),
+        "model_type": definition.type,
+        "queue": definition.queue or model_type.queue,
+        "priority": PRIORITIES[request.priority],
+        "max_attempts": settings.job_max_attempts,
+        "min_new_samples": definition.prerequisites.min_new_samples if asks_for_rows else 0,
+        "reason": request.reason,
+        "note": request.note,
+        "forced": request.force,
+    }
+
+
+async def _equal_open_job(session: AsyncSession, wanted: Mapping[str, Any]) -> TrainingJob | None:
+    query = select(TrainingJob).where(
+        TrainingJob.model == wanted["model"],
+        TrainingJob.state.in_(OPEN),
+        TrainingJob.equality == wanted["equality"],
+        TrainingJob.cancel_requested_at.is_(None),
+    )
+    job: TrainingJob | None = await session.scalar(query.order_by(TrainingJob.id).limit(1))
+    return job
+
+
+async def _create(
+    session: AsyncSession, values: Mapping[str, Any], principal: Principal, trigger: str
+) -> TrainingJob:
+    actor = str(principal)
+    # The caller rings after its commit; should it die before that, the sweep rings two seconds later.
+    told = {"actor": actor, "trigger": trigger, "ring_at": clock() + seconds(2)}
+    job = (await session.scalars(insert(TrainingJob).values(**values, **told).returning(TrainingJob))).one()
+    evidence = {"trigger": trigger, "forced": job.forced, "data_version": job.data_version, "dry_run": job.dry_run}
+    await record(
+        session,
+        kind="job.accepted",
+        actor=actor,
+        model=job.model,
+        job_id=job.id,
+        after=job.state,
+        reason=job.reason,
+        evidence=evidence,
+    )
+    await notify(session, CHANNEL, str(job.id))
+    return job

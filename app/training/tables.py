@@ -1,0 +1,164 @@
+"""Jobs and what they leave behind. Who may change a job's state, and how, is in `state.py`."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, CreatedAt, Serial
+
+STATES = ("queued", "running", "completed", "failed", "cancelled")
+
+
+class TrainingJob(Base):
+    __tablename__ = "training_jobs"
+    __table_args__ = (
+        # At most one running and one waiting job a model (PROTOCOL). A job that was interrupted goes back to the queue
+        # whether or not another one waits there, so only jobs that have never run count as waiting (ADR 2).
+        Index("one_running_job_a_model", "model", unique=True, postgresql_where=text("state = 'running'")),
+        Index(
+            "one_waiting_job_a_model",
+            "model",
+            unique=True,
+            postgresql_where=text("state = 'queued' AND attempt = 0"),
+        ),
+        Index("queued_in_order", "queue", "priority", "id", postgresql_where=text("state = 'queued'")),
+        Index(None, "model", "id"),
+        CheckConstraint(f"state IN {STATES}", name="state_is_known"),
+        CheckConstraint("(state = 'running') = (owner IS NOT NULL)", name="running_has_an_owner"),
+        CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="running_has_a_lease"),
+        ForeignKeyConstraint(
+            ["model", "definition_revision"], ["model_definitions.model", "model_definitions.revision"]
+        ),
+    )
+
+    id: Mapped[Serial]
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    model_type: Mapped[str]
+
+    # What was asked for
+    definition_revision: Mapped[int]
+    data_version: Mapped[str] = mapped_column(comment="'latest' as asked for, else a digest")
+    params: Mapped[dict[str, Any]] = mapped_column(comment="the definition's training parameters with the trigger's over them")
+    equality: Mapped[str] = mapped_column(comment="digest of what makes two jobs equal, for coalescing")
+    dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
+    queue: Mapped[str]
+    priority: Mapped[int] = mapped_column(comment="0 high, 1 normal")
+    trigger: Mapped[str] = mapped_column(comment="manual, schedule, …")
+    actor: Mapped[str]
+    reason: Mapped[str | None]
+    note: Mapped[str | None]
+    forced: Mapped[bool] = mapped_column(server_default=text("false"))
+    min_new_samples: Mapped[int] = mapped_column(server_default=text("0"), comment="0 where forced")
+    checkpoint_of: Mapped[int | None] = mapped_column(comment="the job whose checkpoints this one continues")
+
+    # The life of the job: written by state.py alone
+    state: Mapped[str] = mapped_column(server_default=text("'queued'"))
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    max_attempts: Mapped[int]
+    owner: Mapped[uuid.UUID | None] = mapped_column(UUID)
+    fence: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_until: Mapped[datetime | None]
+    ring_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    # What it tells while it runs, and in the end
+    data_digest: Mapped[str | None] = mapped_column(comment="the data version it really took")
+    stage: Mapped[str | None]
+    progress: Mapped[float] = mapped_column(server_default=text("0"))
+    progress_note: Mapped[str | None]
+    advanced_at: Mapped[datetime | None]
+    memory_scale: Mapped[float] = mapped_column(server_default=text("1"))
+    metrics: Mapped[dict[str, Any] | None]
+    comparison: Mapped[dict[str, Any] | None]
+    gate: Mapped[dict[str, Any] | None]
+    plan: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    version: Mapped[int | None]
+
+
+class IdempotencyKey(Base):
+    """The caller who retries gets the answer of the first time."""
+
+    __tablename__ = "idempotency_keys"
+
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str]
+    job_id: Mapped[int] = mapped_column(ForeignKey("training_jobs.id"))
+    created_at: Mapped[CreatedAt]
+
+
+class JobLog(Base):
+    """One line that an attempt said."""
+
+    __tablename__ = "job_logs"
+    __table_args__ = (Index(None, "job_id", "id"),)
+
+    id: Mapped[Serial]
+    job_id: Mapped[int] = mapped_column(ForeignKey("training_jobs.id"))
+    attempt: Mapped[int]
+    at: Mapped[CreatedAt]
+    line: Mapped[str]
+
+
+class JobMetric(Base):
+    """One point of a curve: a trial's score, a loss by epoch."""
+
+    __tablename__ = "job_metrics"
+    __table_args__ = (Index(None, "job_id", "id"),)
+
+    id: Mapped[Serial]
+    job_id: Mapped[int] = mapped_column(ForeignKey("training_jobs.id"))
+    attempt: Mapped[int]
+    stage: Mapped[str | None]
+    name: Mapped[str]
+    step: Mapped[int]
+    value: Mapped[float]
+    at: Mapped[CreatedAt]
+
+
+class Worker(Base):
+    """A worker process that is alive for as long as its lease; a new id at every start (PROTOCOL)."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[uuid.UUID] = mapped_column(UUID, primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    concurrency: Mapped[int]
+    started_at: Mapped[CreatedAt]
+    lease_until: Mapped[datetime]
+
+
+class ModelType(Base):
+    """What workers can train: published by each worker when it starts."""
+
+    __tablename__ = "model_types"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    summary: Mapped[str]
+    queue: Mapped[str]
+    params_schema: Mapped[dict[str, Any]]
+    stages: Mapped[list[Any]] = mapped_column(comment="[[name, share], …] in order")
+    published_at: Mapped[CreatedAt]
+
+
+class ScheduleFire(Base):
+    """A schedule fires once for each of its times, whoever ticks first."""
+
+    __tablename__ = "schedule_fires"
+
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(primary_key=True)
+    fired_at: Mapped[CreatedAt]
+    outcome: Mapped[str]
+
+

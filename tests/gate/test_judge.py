@@ -1,0 +1,188 @@
+"""The gate as a whole, on versions whose answers are known."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from app.errors import Invalid
+from app.gate import Gate, GateReport, Mode, comparison, judge
+from app.gate.criteria import Criterion
+from app.runtimes import Batch, Prediction, Predictor
+from app.runtimes.schema import Column, InputSchema, Label
+
+LABELS: tuple[Label, ...] = (False, True)
+
+
+class Version:
+    """Answers with the column of its name as the score of the second label."""
+
+    def __init__(self, column: str, labels: tuple[Label, ...] = LABELS) -> None:
+        self.schema = InputSchema(columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5)
+
+    def predict(self, batch: Batch) -> Prediction:
+        scores = batch.numeric[:, 0]
+        return Prediction(np.column_stack([1 - scores, scores]), scores, (scores >= 0.5).astype(np.int64))
+
+    def smoke_inputs(self) -> list[list[Any]]:
+        return []
+
+
+def holdout(n: int = 1_000, positives: int = 400) -> pa.Table:
+    """Columns are the scores of versions that get 2%, 2.4%, 5% and 30% of the rows wrong."""
+    rng = np.random.default_rng(0)
+    truth = rng.permutation(np.repeat([True, False], [positives, n - positives]))
+    wrong = rng.random(n)
+    columns = {
+        name: np.where(wrong < share, ~truth, truth) * 0.8 + 0.1
+        for name, share in {"good": 0.02, "near": 0.024, "fair": 0.05, "bad": 0.3}.items()
+    }
+    return pa.table(columns | {"is_fraud": truth})
+
+
+def report(
+    candidate: Predictor,
+    incumbent: Predictor | None,
+    *,
+    number: int | None = 7,
+    table: pa.Table | None = None,
+    mode: Mode = "point",
+    **gate: Any,
+) -> GateReport:
+    rows = holdout() if table is None else table
+    return judge(
+        candidate, incumbent, number, rows, "is_fraud", Gate(**gate), mode=mode, data_version="d1", seed=1
+    )
+
+
+def outcomes(found: GateReport) -> dict[str, str]:
+    return {c.name: c.verdict for c in found.criteria}
+
+
+def test_a_better_candidate_passes_all_of_the_runbooks_criteria() -> None:
+    found = report(Version("good"), Version("fair"), mode="confident")
+    assert outcomes(found) == dict.fromkeys(
+        ["f1", "auc_roc", "precision", "recall", "latency_p99_seconds"], "pass"
+    )
+    assert (found.verdict, found.incumbent, found.rows) == ("pass", 7, 1_000)
+    assert found.rows_per_class == {"false": 600, "true": 400}
+
+
+def test_a_worse_candidate_fails_and_the_reason_names_the_figures() -> None:
+    found = report(Version("bad"), Version("good"))
+    assert found.verdict == "fail"
+    assert set(outcomes(found).values()) == {"fail", "pass"}  # its latency is fine
+    assert found.reason.startswith("f1: 0.")
+
+
+def test_figures_of_both_come_from_the_same_rows() -> None:
+    f1 = report(Version("good"), Version("good")).criteria[0]
+    assert f1.candidate == f1.incumbent
+    assert (f1.delta, f1.interval, f1.n) == (0.0, (0.0, 0.0), 1_000)
+
+
+def test_a_difference_that_chance_explains_passes_point_and_not_confident() -> None:
+    few = holdout(300, 120)
+    assert report(Version("near"), Version("good"), table=few).verdict == "pass"
+    unsure = report(Version("near"), Version("good"), table=few, mode="confident")
+    assert unsure.verdict == "inconclusive"
+    assert "more rows are needed" in unsure.reason
+
+
+def test_the_first_version_is_judged_by_the_absolute_criteria_alone() -> None:
+    first = report(Version("good"), None, number=None, mode="confident")
+    assert first.verdict == "pass"
+    assert outcomes(first)["f1"] == outcomes(first)["auc_roc"] == "not_applicable"
+    assert report(Version("bad"), None, number=None).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("incumbent", "why"),
+    [
+        (None, "the incumbent, version 7, cannot be loaded"),
+        (Version("age"), "the incumbent, version 7, cannot be measured: The rows do not fit the model: column 'age'"),
+        (Version("good", (False, "maybe")), "it does not know these labels of the candidate: true"),
+    ],
+)
+def test_an_incumbent_that_cannot_be_measured_is_never_a_pass(incumbent: Predictor | None, why: str) -> None:
+    found = report(Version("good"), incumbent)
+    assert found.verdict == "inconclusive"
+    assert outcomes(found)["f1"] == outcomes(found)["auc_roc"] == "inconclusive"
+    assert outcomes(found)["precision"] == "pass"
+    assert found.reason.startswith("f1, auc_roc: the incumbent, version 7, cannot be ")
+    assert why in found.reason
+
+
+def test_a_candidate_that_fails_an_absolute_bound_fails_without_a_readable_incumbent() -> None:
+    assert report(Version("bad"), Version("age")).verdict == "fail"
+
+
+def test_an_incumbent_with_other_columns_and_labels_turned_round_is_judged_alike() -> None:
+    table = holdout()
+    table = table.append_column("turned", pa.array(1 - table.column("fair").to_numpy()))
+    found = report(Version("good"), Version("turned", (True, False)), table=table)
+    plain = report(Version("good"), Version("fair"), table=table)
+    for mine, theirs in zip(found.criteria[:4], plain.criteria[:4], strict=True):
+        assert mine.incumbent == pytest.approx(theirs.incumbent)
+
+
+def test_a_label_that_the_candidate_does_not_know_makes_it_inconclusive() -> None:
+    labels = pa.array(["no"] * 500 + ["yes"] * 400 + ["maybe"] * 100)
+    table = pa.table({"good": np.linspace(0, 1, 1_000), "is_fraud": labels})
+    found = report(Version("good", ("no", "yes")), Version("good", ("no", "yes")), table=table)
+    assert found.verdict == "inconclusive"
+    assert "the candidate does not know these labels of the holdout: maybe" in found.reason
+
+
+@pytest.mark.parametrize("table", [holdout(40, 20), holdout(1_000, 4), holdout(0, 0)])
+def test_too_few_rows_are_never_a_pass_nor_a_fail(table: pa.Table) -> None:
+    for version in ("good", "bad"):
+        assert report(Version(version), Version("fair"), table=table).verdict == "inconclusive"
+        assert report(Version(version), None, number=None, table=table).verdict == "inconclusive"
+
+
+def test_a_metric_that_the_gate_does_not_know_is_inconclusive_and_the_known_ones_are_named() -> None:
+    found = report(Version("good"), Version("fair"), criteria={"bleu": Criterion(min=0.3)})
+    assert found.verdict == "inconclusive"
+    assert "does not measure bleu; it knows f1, precision, recall" in found.reason
+
+
+def test_a_criterion_set_to_null_is_not_judged_and_one_that_is_named_is() -> None:
+    found = report(Version("good"), Version("fair"), criteria={"f1": None, "log_loss": Criterion(max_rise=0)})
+    assert outcomes(found).keys() == {"auc_roc", "precision", "recall", "latency_p99_seconds", "log_loss"}
+
+
+def test_latency_bound_to_the_incumbents_cannot_be_confident() -> None:
+    criteria = {"latency_p99_seconds": Criterion(max_rise=0.5)}
+    assert report(Version("good"), Version("fair"), criteria=criteria).verdict == "pass"
+    found = report(Version("good"), Version("fair"), criteria=criteria, mode="confident")
+    assert outcomes(found)["latency_p99_seconds"] == "inconclusive"
+
+
+def test_a_report_survives_json_and_the_same_seed_repeats_it() -> None:
+    found = report(Version("near"), Version("fair"))
+    assert GateReport.model_validate_json(found.model_dump_json()) == found
+    again = report(Version("near"), Version("fair"))
+    assert again.criteria[:4] == found.criteria[:4]
+
+
+def test_the_comparison_is_the_delta_against_production() -> None:
+    found = comparison(report(Version("good"), Version("fair")))
+    assert found.keys() == {"f1", "auc_roc", "precision", "recall", "latency_p99_seconds"}
+    f1 = found["f1"]
+    assert f1["candidate"] is not None
+    assert f1["incumbent"] is not None
+    assert f1["delta"] == f1["candidate"] - f1["incumbent"]
+
+
+def test_a_table_without_the_label_column_is_refused() -> None:
+    with pytest.raises(Invalid, match="no label column is_fraud"):
+        report(Version("good"), None, table=holdout().drop_columns("is_fraud"))
+
+
+def test_the_gate_knows_no_database_no_queue_and_no_http() -> None:
+    loaded = "import sys, app.gate; print({'app.db', 'sqlalchemy', 'fastapi', 'celery', 'sklearn'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "set()\n"

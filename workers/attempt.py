@@ -1,0 +1,197 @@
+"""What one attempt does: take the data, train by the pipeline, publish the files, judge what was published."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import runtimes
+from app.data import snapshots
+from app.data.service import get_version, insert_version
+from app.data.snapshots import Snapshot
+from app.data.sources import Reading
+from app.data.tables import DataVersion
+from app.definitions.schemas import Definition
+from app.definitions.service import load
+from app.gate import comparison, judge
+from app.registry import artifacts
+from app.registry.artifacts import ArtifactCorrupt, Manifest
+from app.registry.tables import ModelSlots, ModelVersion
+from app.runtimes import Predictor
+from app.training.tables import TrainingJob
+from workers.pipeline import Candidate, Pipeline, PipelineError, Run, TrainingData
+from workers.progress import Progress
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that was read from Postgres: what is asked for, on which rows, judged against which version."""
+
+    job: TrainingJob
+    definition: Definition
+    snapshot: Snapshot
+    incumbent: ModelVersion | None
+
+
+async def take_inputs(
+    session: AsyncSession, store: Path, job_id: int, find: Callable[[str], Pipeline], tell: Tell
+) -> tuple[Inputs, Pipeline, Progress]:
+    """The stage `snapshot`. A later attempt of a job takes the data version of its first one."""
+    job = await session.get_one(TrainingJob, job_id)
+    pipeline = find(job.model_type)
+    progress = Progress(pipeline.stages, tell)
+    progress("stage", name="snapshot", state="started")
+    definition = (await load(session, job.model, job.definition_revision)).definition
+    version = await _data_version(session, store, job, definition)
+    tell({"kind": "figures", "data_digest": version.digest})
+    snapshot = snapshots.load(store, version, definition)
+    await _require_new_samples(session, job, definition, snapshot)
+    slots = await session.get_one(ModelSlots, job.model)
+    incumbent = await session.get_one(ModelVersion, (job.model, slots.active)) if slots.active else None
+    progress("log", message=f"data version {version.digest[:12]}: {version.rows} rows, {version.counts}")
+    progress("stage", name="snapshot", state="finished")
+    return Inputs(job, definition, snapshot, incumbent), pipeline, progress
+
+
+def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> dict[str, Any]:
+    """The pipeline's stages, then `publish` and `gate`; for a dry run the plan alone."""
+    job = inputs.job
+    run = _run(store, inputs, pipeline, progress, fence)
+    if job.dry_run:
+        return {"outcome": "plan", "plan": pipeline.plan(run)}
+    candidate = pipeline.train(run)
+    with run.stage("publish"):
+        manifest = artifacts.publish(store, candidate.folder, _manifest(inputs, candidate))
+    with run.stage("gate"):
+        return _judged(store, inputs, candidate, manifest, run.seed)
+
+
+async def _data_version(
+    session: AsyncSession, store: Path, job: TrainingJob, definition: Definition
+) -> DataVersion:
+    named = job.data_digest or job.data_version
+    if named != "latest":
+        return await get_version(session, job.model, named)
+    since = await _trained_on(session, job.model)
+    newest = select(DataVersion).where(DataVersion.model == job.model).order_by(DataVersion.created_at.desc())
+    reading = Reading(session, job.model, since.high_water if since else None)
+    taken = await snapshots.take(
+        reading, definition, store=store, previous=await session.scalar(newest.limit(1)), job_id=job.id
+    )
+    await insert_version(session, taken)
+    await session.commit()
+    return taken
+
+
+async def _require_new_samples(
+    session: AsyncSession, job: TrainingJob, definition: Definition, snapshot: Snapshot
+) -> None:
+    if not job.min_new_samples:
+        return
+    found = snapshots.new_rows(snapshot, definition, await _trained_on(session, job.model))
+    if found < job.min_new_samples:
+        raise PipelineError(
+            "insufficient_data",
+            f"{found} new labelled samples since the last training; {job.min_new_samples} are required.",
+            "Wait for data, lower prerequisites.min_new_samples, or let an operator force with a reason.",
+        )
+
+
+async def _trained_on(session: AsyncSession, model: str) -> DataVersion | None:
+    """The data version of the model's newest version."""
+    newest = select(ModelVersion.data_version).where(ModelVersion.model == model).order_by(ModelVersion.number.desc())
+    digest = await session.scalar(newest.limit(1))
+    return None if digest is None else await session.get(DataVersion, (model, digest))
+
+
+def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> Run:
+    job, snapshot = inputs.job, inputs.snapshot
+    folder = artifacts.staging_of(store, job.id, fence)
+    checkpoints = artifacts.checkpoints_of(store, job.checkpoint_of or job.id)
+    for made in (folder, checkpoints):
+        made.mkdir(parents=True, exist_ok=True)
+    return Run(
+        params=pipeline.params.model_validate(job.params),
+        data=TrainingData(
+            digest=snapshot.digest,
+            label=snapshot.label,
+            features=snapshot.features,
+            categorical=snapshot.categorical,
+            positive=snapshot.positive,
+            time_ordered=snapshot.time_ordered,
+            rows=snapshot.rows,
+            split=snapshot.split,
+        ),
+        folder=folder,
+        checkpoints=checkpoints,
+        # The same data and parameters give the same version, whoever trains it and whenever.
+        seed=int(snapshot.digest[:8], 16) % 2**31,
+        memory_scale=job.memory_scale,
+        requirements=inputs.definition.gate.effective(),
+        report=progress,
+    )
+
+
+def _manifest(inputs: Inputs, candidate: Candidate) -> Manifest:
+    return Manifest(
+        format=candidate.format,
+        model_type=inputs.job.model_type,
+        data_version=inputs.snapshot.digest,
+        code_revision=f"refit {installed('refit')}",
+        files={},
+        details=candidate.details,
+    )
+
+
+def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifest, seed: int) -> dict[str, Any]:
+    """Loads what was published as the API will, judges it against the incumbent, and says what is to be recorded."""
+    snapshot, incumbent = inputs.snapshot, inputs.incumbent
+    report = judge(
+        _load(store, manifest.digest),
+        _load_incumbent(store, incumbent),
+        incumbent.number if incumbent else None,
+        snapshot.rows.filter(pc.equal(snapshot.split, "holdout")),
+        snapshot.label,
+        inputs.definition.gate,
+        mode=inputs.definition.gate_mode,
+        data_version=snapshot.digest,
+        seed=seed,
+    )
+    measured = {c.name: c.candidate for c in report.criteria if c.candidate is not None}
+    metrics = measured | {f"validation_{name}": value for name, value in candidate.metrics.items()}
+    gate = report.model_dump(mode="json")
+    version = {
+        "data_version": snapshot.digest,
+        "format": manifest.format,
+        "artifact": manifest.digest,
+        "size": manifest.size,
+        "metrics": metrics,
+        "details": dict(candidate.details),
+        "gate": gate,
+        "verdict": report.verdict,
+        "incumbent": report.incumbent,
+    }
+    return {"outcome": "candidate", "version": version, "metrics": metrics, "comparison": comparison(report), "gate": gate}
+
+
+def _load(store: Path, digest: str) -> Predictor:
+    folder, manifest = artifacts.verify(store, digest)
+    return runtimes.load(manifest.format, folder)
+
+
+def _load_incumbent(store: Path, incumbent: ModelVersion | None) -> Predictor | None:
+    """None where there is none, or where it cannot be loaded: the gate calls that inconclusive, never a pass."""
+    if incumbent is None:
+        return None
+    try:
+        return _load(store, incumbent.artifact)
+    except (ArtifactCorrupt, ValueError) as error:
+        print(f"the incumbent, version {incumbent.number}, cannot be loaded: {error}")
+        return None

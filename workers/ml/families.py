@@ -1,0 +1,96 @@
+"""The families of estimators that the search chooses from: where each starts, what of it is tuned, how it is fitted."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from workers.ml import nodes
+from workers.ml.estimator import Effort, Estimator, NotConverged, Weighted
+from workers.ml.graph import Graph
+
+Hyperparameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """`fit(rows, stop, hyperparameters, effort)` learns from `rows`; where it `stops_early`, by the loss on `stop`.
+
+    `write(graph, features, estimator)` adds the fitted estimator to an ONNX graph and returns the name of its logits.
+    """
+
+    fit: Callable[[Weighted, Weighted, Hyperparameters, Effort], Estimator]
+    write: Callable[[Graph, str, Any], str]
+    stops_early: bool
+    default: Hyperparameters
+    space: Mapping[str, BaseDistribution]
+
+    def fixing(self, **hyperparameters: Any) -> "Family":
+        """The same with these hyperparameters set and no longer tuned."""
+        space = {name: values for name, values in self.space.items() if name not in hyperparameters}
+        return replace(self, default={**self.default, **hyperparameters}, space=space)
+
+
+def fit_hist_gradient_boosting(rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+    from workers.ml.boosting import fit
+
+    return fit(rows, stop, chosen, effort)
+
+
+def fit_logistic_regression(rows: Weighted, _: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=1000, random_state=effort.seed, **chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            fitted: Estimator = model.fit(rows.features, rows.classes, rows.weights)
+        except ConvergenceWarning as warning:
+            raise NotConverged("logistic regression did not settle in 1000 iterations") from warning
+    return fitted
+
+
+def fit_mlp(rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+    from workers.ml.mlp import MLP
+
+    return MLP(**chosen, effort=effort).fit(rows, stop)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "hist_gradient_boosting": Family(
+        fit_hist_gradient_boosting,
+        nodes.trees,
+        stops_early=True,
+        default={"learning_rate": 0.1, "max_leaf_nodes": 31, "min_samples_leaf": 20, "l2_regularization": 1.0},
+        space={
+            "learning_rate": FloatDistribution(0.03, 0.3, log=True),
+            "max_leaf_nodes": IntDistribution(7, 63, log=True),
+            "min_samples_leaf": IntDistribution(5, 100, log=True),
+            "l2_regularization": FloatDistribution(1e-3, 30.0, log=True),
+        },
+    ),
+    "logistic_regression": Family(
+        fit_logistic_regression,
+        nodes.linear,
+        stops_early=False,
+        default={"C": 1.0},
+        space={"C": FloatDistribution(1e-3, 100.0, log=True)},
+    ),
+    "mlp": Family(
+        fit_mlp,
+        nodes.perceptron,
+        stops_early=True,
+        default={"width": 64, "depth": 2, "dropout": 0.1, "learning_rate": 3e-3, "weight_decay": 1e-4},
+        space={
+            "width": CategoricalDistribution([32, 64, 128]),
+            "depth": IntDistribution(1, 3),
+            "dropout": FloatDistribution(0.0, 0.3),
+            "learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
+            "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
+        },
+    ),
+}

@@ -1,0 +1,88 @@
+"""The reference profile: how the columns, the scores and the labels were distributed when the version was trained.
+
+It travels in the artifact as `profile.json`, so that drift is measured against what this very version learnt from:
+
+    {"rows": 31684,                                   training rows
+     "columns": {name: {"kind": "numeric", …} | {"kind": "categorical", …}},     of the training rows
+     "scores": {"kind": "numeric", …},                                           of the validation rows
+     "labels": [{"label": "yes", "share": 0.113, "predicted": 0.121}, …]}        true in training; predicted in validation
+
+    numeric      edges    frozen, ascending. Bin i holds edges[i-1] <= x < edges[i]; the first and the last are open
+                 counts   one more than edges
+                 missing, min, max, mean              min, max and mean are null where every value is missing
+    categorical  counts   by category, at most the 64 most frequent
+                 other, missing
+
+Edges are the deciles of the column, so that each bin holds about a tenth, as the population stability index wants it.
+A value that fills several deciles (a constant, an inflated zero) gets a bin of its own: what moves away from it is seen.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.runtimes import Prediction
+from app.runtimes.schema import InputSchema
+from workers.ml.classes import Indices, Matrix
+from workers.ml.tabular import Examples
+
+BINS = 10
+MOST_CATEGORIES = 64
+
+
+def profile(schema: InputSchema, train: Examples, prediction: Prediction) -> dict[str, Any]:
+    """The profile as JSON values. `prediction` is that of the validation rows, by the published model."""
+    numeric = {name: _numeric(train.batch.numeric[:, i]) for i, name in enumerate(schema.numeric)}
+    categorical = {name: _categorical(train.batch.categorical[:, i]) for i, name in enumerate(schema.categorical)}
+    columns = numeric | categorical
+    return {
+        "rows": len(train),
+        "columns": {column.name: columns[column.name] for column in schema.columns},
+        "scores": _numeric(prediction.scores),
+        "labels": _labels(schema, train.classes, prediction.indices),
+    }
+
+
+def edges_of(known: Matrix) -> Matrix:
+    """The inner bin edges of a column without missing values."""
+    deciles = np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf")
+    values, times = np.unique(deciles, return_counts=True)
+    edges: Matrix = np.union1d(values, np.nextafter(values[times > 1], np.float32(np.inf)))
+    return edges
+
+
+def _numeric(column: Matrix) -> dict[str, Any]:
+    known = column[~np.isnan(column)]
+    missing = len(column) - len(known)
+    if not len(known):
+        return {"kind": "numeric", "edges": [], "counts": [0], "missing": missing} | dict.fromkeys(("min", "max", "mean"))
+    edges = edges_of(known)
+    counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)
+    return {
+        "kind": "numeric",
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "missing": missing,
+        "min": float(known.min()),
+        "max": float(known.max()),
+        "mean": float(known.mean(dtype=np.float64)),
+    }
+
+
+def _categorical(column: npt.NDArray[np.object_]) -> dict[str, Any]:
+    counted = Counter(column.tolist())
+    missing = counted.pop("", 0)
+    frequent = dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:MOST_CATEGORIES])
+    other = counted.total() - sum(frequent.values())
+    return {"kind": "categorical", "counts": frequent, "other": other, "missing": missing}
+
+
+def _labels(schema: InputSchema, classes: Indices, predicted: Indices) -> list[dict[str, Any]]:
+    count = len(schema.labels)
+    true, guessed = (np.bincount(found, minlength=count) / len(found) for found in (classes, predicted))
+    return [
+        {"label": label, "share": float(true[i]), "predicted": float(guessed[i])}
+        for i, label in enumerate(schema.labels)
+    ]

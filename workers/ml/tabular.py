@@ -1,0 +1,97 @@
+"""A data version → the rows of its splits as a model reads them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.errors import Invalid
+from app.runtimes import Batch
+from app.runtimes.schema import Column, InputSchema, Label
+from app.runtimes.tables import from_table, kind_of
+from workers.ml.classes import Indices, indices_of, labels_of, require_enough
+from workers.pipeline import PipelineError, SplitName, TrainingData
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows with the class of each, an index into the labels."""
+
+    batch: Batch
+    classes: Indices
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def take(self, rows: Indices) -> "Examples":
+        return Examples(Batch(self.batch.numeric[rows], self.batch.categorical[rows]), self.classes[rows])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The schema that the version will have, its threshold still open, and the rows to learn from and to choose by."""
+
+    schema: InputSchema
+    train: Examples
+    validation: Examples
+
+
+def prepare(data: TrainingData, log: Callable[[str], None]) -> Prepared:
+    """Reads the training and validation rows. The labels are those of the training rows; rows without one are left out.
+
+    Raises PipelineError: `unsupported_column` for a column that no model reads, `insufficient_data`, `data_imbalance`.
+    """
+    labels = labels_of(data.table("train").column(data.label), data.positive)
+    schema = InputSchema(columns=columns_of(data), labels=labels)
+    train = _examples(data, "train", schema, log)
+    validation = _examples(data, "validation", schema, log)
+    require_enough(train.classes, validation.classes, labels)
+    return Prepared(schema, train, validation)
+
+
+def columns_of(data: TrainingData) -> tuple[Column, ...]:
+    """What each feature is: text, booleans and what `data.categorical` names are categorical, numbers are numeric."""
+    types = {name: data.rows.schema.field(name).type for name in data.features}
+    unreadable = [f"{name} ({type})" for name, type in types.items() if kind_of(type) is None]
+    if unreadable:
+        raise _unsupported(f"No classifier reads {', '.join(unreadable)}")
+    if not types:
+        raise PipelineError("insufficient_data", "There is no feature column.", "Name columns in data.features.")
+    return tuple(
+        Column(name=name, kind="categorical" if name in data.categorical else kind_of(type) or "numeric")
+        for name, type in types.items()
+    )
+
+
+def shares(examples: Examples, labels: tuple[Label, ...]) -> dict[str, float]:
+    """The share of each class, by the label as text."""
+    counts = np.bincount(examples.classes, minlength=len(labels)) / len(examples)
+    return {str(label): round(float(share), 4) for label, share in zip(labels, counts, strict=True)}
+
+
+def _examples(data: TrainingData, split: SplitName, schema: InputSchema, log: Callable[[str], None]) -> Examples:
+    table = data.table(split)
+    classes = indices_of(table.column(data.label), schema.labels)
+    try:
+        batch = from_table(table, schema)
+    except Invalid as error:
+        raise _unsupported(error.message.removesuffix(".")) from error
+    known = np.flatnonzero(classes >= 0)
+    if left_out := len(classes) - len(known):
+        log(f"{left_out} of {len(classes)} {split} rows are left out: no label, or one that no training row has")
+    return Examples(batch, classes).take(known)
+
+
+def _unsupported(message: str) -> PipelineError:
+    return PipelineError(
+        "unsupported_column", f"{message}.", "Name the column in data.ignore, or convert it in the source."
+    )
+
+
+def constant_columns(examples: Examples, schema: InputSchema) -> list[str]:
+    """The columns that have one value or none at all."""
+    numeric = zip(schema.numeric, examples.batch.numeric.T, strict=True)
+    categorical = zip(schema.categorical, examples.batch.categorical.T, strict=True)
+    constant = {name for name, column in numeric if len(np.unique(column[~np.isnan(column)])) < 2}
+    constant |= {name for name, column in categorical if len(set(column.tolist()) - {""}) < 2}
+    return [column.name for column in schema.columns if column.name in constant]

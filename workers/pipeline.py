@@ -1,0 +1,150 @@
+"""The contract of a model type: a Pipeline says what it is called and takes, `train` is read from top to bottom.
+
+A pipeline is one file in `workers/pipelines/` that has `PIPELINE = Pipeline(…)` and is found by its name. It knows no
+database and no queue: everything it may touch is in its Run. Import torch and its like inside the stage that needs
+them: the catalog imports every pipeline to publish its parameters, and the first stage must not wait.
+"""
+
+import importlib
+import pkgutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from app.gate.criteria import Criterion
+
+SplitName = Literal["train", "validation", "holdout"]
+
+
+class Params(BaseModel):
+    """The training parameters of a type. Their JSON Schema is published, so that the API can check a trigger."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class PipelineError(Exception):
+    """A failure that the pipeline understands: a runbook code, what happened with its figures, and the remedy."""
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.remedy = code, message, remedy
+
+
+class OutOfMemory(PipelineError):
+    """Retried once by itself: the next attempt gets `run.memory_scale` 0.5."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("out_of_memory", message, "Reduce training.batch_size or the model's size, or add memory.")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A data version as a pipeline sees it: one table, with the split and the roles of its columns.
+
+    `table(name)` has the label, key, time and feature columns of that split, in time order where there is a time.
+    """
+
+    digest: str
+    label: str
+    features: tuple[str, ...]
+    categorical: frozenset[str]  # features that are names whatever their type; text columns are so by themselves
+    positive: Any
+    time_ordered: bool
+    rows: pa.Table
+    split: pa.ChunkedArray  # "train" | "validation" | "holdout" | "retired", one a row
+
+    def table(self, name: SplitName) -> pa.Table:
+        import pyarrow.compute as pc
+
+        return self.rows.filter(pc.equal(self.split, name))
+
+    def counts(self) -> dict[str, int]:
+        return {str(c["values"]): int(c["counts"]) for c in self.split.value_counts().to_pylist()}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What `train` leaves: a folder of artifact files, of a format that has a runtime, with figures to record.
+
+    `metrics` are the validation-side figures; the gate measures its own on the holdout.
+    """
+
+    format: str
+    folder: Path
+    metrics: Mapping[str, float]
+    details: Mapping[str, Any] = field(default_factory=dict)  # e.g. chosen family, hyperparameters, trials
+
+
+class Reporter(Protocol):
+    """Where a run's news goes: the supervisor writes it to the job's row and logs."""
+
+    def __call__(self, kind: Literal["stage", "progress", "metric", "log"], **figures: Any) -> None: ...
+
+
+@dataclass
+class Run:
+    """All that an attempt may touch.
+
+    `folder` is this attempt's staging folder; it is thrown away when the attempt ends. `checkpoints` outlives the
+    attempt and is the same for every attempt of the job and for a job that resumes it: write a file there whole
+    (write, fsync, rename), and skip on the next attempt what it shows to be done.
+    """
+
+    params: Any
+    data: TrainingData
+    folder: Path
+    checkpoints: Path
+    seed: int
+    memory_scale: float  # 1.0; 0.5 after an attempt that ran out of memory: halve the batch, double the accumulation
+    requirements: Mapping[str, Criterion]  # the gate's, so that a threshold can aim at them
+    report: Reporter
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A named part of the work. Its name must stand in the pipeline's `stages`."""
+        started = time.monotonic()
+        self.report("stage", name=name, state="started")
+        yield
+        self.report("stage", name=name, state="finished", seconds=round(time.monotonic() - started, 3))
+
+    def progress(self, share: float, note: str = "") -> None:
+        """How much of the current stage is done, 0 to 1, and in a few words what is being done."""
+        self.report("progress", share=min(1.0, max(0.0, share)), note=note)
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """One point of a curve, such as validation loss by epoch."""
+        self.report("metric", name=name, value=float(value), step=step)
+
+    def log(self, message: str) -> None:
+        self.report("log", message=message)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    name: str
+    summary: str
+    queue: str
+    params: type[Params]
+    stages: Mapping[str, float]  # name → its rough share of the whole time; progress and ETA are weighted with it
+    train: Callable[[Run], Candidate]
+    plan: Callable[[Run], dict[str, Any]]  # for a dry run: what would be done and its estimated cost; trains nothing
+
+
+def names() -> list[str]:
+    import workers.pipelines as package
+
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+
+
+def find(name: str) -> Pipeline:
+    """The pipeline of a model type. Raises LookupError naming the known ones."""
+    if name not in names():
+        raise LookupError(f"no pipeline for model type {name!r}; this worker knows {', '.join(names())}")
+    pipeline: Pipeline = importlib.import_module(f"workers.pipelines.{name}").PIPELINE
+    return pipeline
