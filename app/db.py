@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import psycopg
-from sqlalchemy import JSON, BigInteger, DateTime, Identity, MetaData, Text, func, text
+from sqlalchemy import BigInteger, DateTime, Identity, MetaData, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
@@ -17,7 +17,7 @@ from app.settings import Settings
 
 # Constraint names are fixed here so that migrations and the database agree on them.
 NAMING = {
-    "ix": "ix_%(column_0_N_label)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
@@ -31,8 +31,8 @@ class Base(DeclarativeBase):
         str: Text,
         int: BigInteger,
         datetime: DateTime(timezone=True),
-        dict[str, Any]: JSON().with_variant(JSONB(none_as_null=True), "postgresql"),
-        list[Any]: JSON().with_variant(JSONB(none_as_null=True), "postgresql"),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
     }
 
 

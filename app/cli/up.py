@@ -2,25 +2,26 @@
 
 import asyncio
 import errno
-import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from app.auth import KeyRing, Role
+from app.cli.client import KEY_FILE, configured
 from app.cli.embedded import CannotStart, Taken, broker, postgres
-from app.cli.embedded.children import AskedToStop, Children, say
+from app.cli.embedded.children import AskedToStop, Children
 from app.cli.embedded.folder import DataFolder, hold, listen_once, write_secret
 from app.cli.embedded.services import address, api, end_left_behind, environment_of, worker
+from app.cli.failures import Failure
 from app.cli.migrate import upgrade
+from app.cli.output import as_json, json_option, say, wants_json
 from app.db import create_engine, create_sessions
 from app.errors import RefitError, Unauthenticated
 from app.keys.service import create_key
 from app.settings import Settings, default_data_dir
 
-KEY_FILE = "admin.key"
 OTHER_PORT = "Choose another with --port."
 
 
@@ -35,28 +36,24 @@ OTHER_PORT = "Choose another with --port."
 )
 @click.option("--queues", help="Which queues the worker serves, comma-separated.  [cpu]")
 @click.option("--concurrency", type=click.IntRange(1), help="Jobs that it runs side by side.  [1]")
-@click.option("--json", "as_json", is_flag=True, help="When ready, one line of JSON on standard output.")
-def up(replicas: int, as_json: bool, **options: Any) -> None:
-    """Start Refit on this machine, with a Postgres and a broker of its own.
+@json_option
+def up(replicas: int, **options: Any) -> None:
+    """Start Refit on this machine, with a Postgres and a broker of its own, until Ctrl-C.
 
     REFIT_DATABASE_URL and REFIT_BROKER_URL name others, and then none is started. A second `refit up` finds
-    everything as it was. Ctrl-C stops in order, a second one quickly, a third at once.
+    everything as it was. Ctrl-C stops in order, a second one quickly, a third at once. With --json, one line on
+    standard output says when it is ready.
     """
+    told = {name: value for name, value in options.items() if value is not None}
+    settings = configured().model_copy(update=told)
     try:
-        settings = Settings(**{name: value for name, value in options.items() if value is not None})
-        with hold(settings.data_dir) as folder, Children(folder) as children:
-            _run(folder, children, settings, replicas, as_json)
-    except AskedToStop:
-        return
-    except ValidationError as error:
-        wrong = ", ".join(f"REFIT_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise click.UsageError(wrong) from None
+        with hold(settings.data_dir) as folder, Children(folder) as children, suppress(AskedToStop):
+            _run(folder, children, settings, replicas)
     except RefitError as error:
-        click.echo(f"Error: {error.message}" + (f"\n{error.remedy}" if error.remedy else ""), err=True)
-        raise SystemExit(getattr(error, "exit_code", 1)) from None
+        raise Failure.of_problem(error.problem()) from None
 
 
-def _run(folder: DataFolder, children: Children, settings: Settings, replicas: int, as_json: bool) -> None:
+def _run(folder: DataFolder, children: Children, settings: Settings, replicas: int) -> None:
     """Each service after the one that it needs."""
     end_left_behind(folder)
     settings = settings.model_copy(update={"data_dir": folder.path, "port": _free_port(settings)})
@@ -67,7 +64,7 @@ def _run(folder: DataFolder, children: Children, settings: Settings, replicas: i
     environment = environment_of(settings)
     children.start(worker(environment, settings))
     children.start(*api(environment, settings, replicas))
-    _announce(folder, children, settings, as_json)
+    _announce(folder, children, settings)
     children.watch()
 
 
@@ -114,22 +111,23 @@ async def _write_admin_key(settings: Settings) -> None:
         await engine.dispose()
 
 
-def _announce(folder: DataFolder, children: Children, settings: Settings, as_json: bool) -> None:
+def _announce(folder: DataFolder, children: Children, settings: Settings) -> None:
     url, key_file = address(settings), folder.path / KEY_FILE
-    say(f"listens on {url}")
-    say(f"admin key  {key_file}")
-    say(f"logs       {folder.path / 'logs'}")
-    say(
-        f"next       {_environment_hint(settings)}refit models apply models.yaml    (Ctrl-C stops everything)"
-    )
-    if as_json:
+    say(f"Refit listens on {url}")
+    say(f"  key   {key_file}")
+    say(f"  logs  {folder.path / 'logs'}")
+    say(f"  next  {_hint(settings)}refit models apply models.yaml")
+    say("Ctrl-C stops everything.")
+    if wants_json():
         ready = {"url": url, "data_dir": str(folder.path), "key_file": str(key_file), "pids": children.pids}
-        click.echo(json.dumps(ready))
+        click.echo(as_json(ready, indent=None))
 
 
-def _environment_hint(settings: Settings) -> str:
-    """What another terminal must be told to find this service, where it is not the default one."""
-    default = Settings.model_fields
-    url = "" if settings.port == default["port"].default else f"REFIT_URL={address(settings)} "
-    folder = "" if settings.data_dir == default_data_dir() else f"REFIT_DATA_DIR={settings.data_dir} "
+def _hint(settings: Settings) -> str:
+    """What another terminal must say to find a service that is not where the `refit` command looks by itself."""
+    port = Settings.model_fields["port"].default
+    url = "" if settings.port == port else f"REFIT_URL={address(settings)} "
+    folder = (
+        "" if settings.data_dir == default_data_dir().resolve() else f"REFIT_DATA_DIR={settings.data_dir} "
+    )
     return url + folder

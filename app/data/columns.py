@@ -17,14 +17,14 @@ RESERVED = frozenset({SPLIT, ROW_ORDER})
 Kind = Literal["number", "text", "moment", "empty", "other"]
 
 
-def kind_of(type: pa.DataType) -> Kind:
-    if pa.types.is_null(type):
+def kind_of(dtype: pa.DataType) -> Kind:
+    if pa.types.is_null(dtype):
         return "empty"
-    if pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_boolean(type):
+    if pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype):
         return "number"
-    if pa.types.is_string(type):
+    if pa.types.is_string(dtype):
         return "text"
-    return "moment" if pa.types.is_timestamp(type) or pa.types.is_date(type) else "other"
+    return "moment" if pa.types.is_timestamp(dtype) or pa.types.is_date(dtype) else "other"
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -36,14 +36,14 @@ def plain(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema([field.with_nullable(True) for field in fields]), safe=False)
 
 
-def _plain_type(type: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(type):
-        return _plain_type(type.value_type)
-    if pa.types.is_large_string(type) or pa.types.is_string_view(type):
+def _plain_type(dtype: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(dtype):
+        return _plain_type(dtype.value_type)
+    if pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
         return pa.string()
-    if pa.types.is_decimal(type):
+    if pa.types.is_decimal(dtype):
         return pa.float64()
-    return pa.float32() if pa.types.is_float16(type) else type
+    return pa.float32() if pa.types.is_float16(dtype) else dtype
 
 
 def require(names: Iterable[str], existing: Sequence[str], where: str = "data") -> None:
@@ -62,7 +62,9 @@ def require(names: Iterable[str], existing: Sequence[str], where: str = "data") 
 
 
 def require_roles(options: SourceOptions, existing: Sequence[str]) -> None:
-    """Every column that the definition names is there: a typo in `ignore` would train on what leaks the label."""
+    """Every column that the definition names is there: a typo in `ignore` would train on what leaks the
+    label.
+    """
     reserved = sorted(RESERVED & set(existing) - {ROW_ORDER})
     if reserved:
         raise Invalid(
@@ -95,10 +97,10 @@ def require_readable(table: pa.Table, label: str, features: Sequence[str]) -> No
             "No column is left to be a feature.", code="column_missing", remedy="Look at data.ignore."
         )
     for name in (label, *features):
-        type = table.schema.field(name).type
-        if kind_of(type) in ("moment", "other"):
+        dtype = table.schema.field(name).type
+        if kind_of(dtype) in ("moment", "other"):
             raise Invalid(
-                f"Column {name!r} is {type}; labels and features are numbers, text or true/false.",
+                f"Column {name!r} is {dtype}; labels and features are numbers, text or true/false.",
                 code="column_type",
                 remedy="Add it to data.ignore, or turn it into a number or text in the source.",
             )

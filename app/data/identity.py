@@ -1,6 +1,6 @@
 """Which row is which: 64 bits that are the same for the same row in every data version, on every machine.
 
-A row is known by its key; without one by its features, so that identical rows are one and share a side of the split.
+A row is known by its key; without one by its features, so that identical rows share a side of the split.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from app.errors import Refused
 Identities = npt.NDArray[np.uint64]
 
 MISSING = b"\0missing"  # the eight bytes that a value counts as which is not there
-MISSING_WORD = np.frombuffer(MISSING, "<u8")[0]
+MISSING_WORD = np.uint64(int.from_bytes(MISSING, "little"))
 ROWS_AT_ONCE = 1 << 16
 WHOLE = 2.0**53  # beyond it a float64 cannot tell integers apart
 
@@ -37,9 +37,9 @@ class Identified:
 def identify(
     table: pa.Table, key: str | None, features: Sequence[str], fixed: Mapping[str, str] | None
 ) -> Identified:
-    """Every row's identity. `fixed`: the columns that the model's first data version hashed, which later ones keep to.
+    """Every row's identity. `fixed` are the columns that the model's data versions have hashed so far.
 
-    Raises Refused `split_would_leak` where one of those has gone or changed its kind: its rows would change sides.
+    Raises Refused `split_would_leak` where one of those has gone or changed its kind: rows would change sides.
     """
     if key is not None:
         return Identified(of_keys(table[key]), None)
@@ -49,7 +49,7 @@ def identify(
         found = kinds.get(name, "gone")
         if found == "gone" or (found != kind and "empty" not in (found, kind)):
             raise Refused(
-                f"Rows have no key and are known by their features, and {name!r} is {found}, no longer {kind}.",
+                f"Rows have no key and are known by their features: {name!r} is {found}, not {kind}.",
                 code="split_would_leak",
                 remedy="Restore the column in the source, or define a new model, best with data.key.",
             )
@@ -66,7 +66,9 @@ def of_keys(column: pa.ChunkedArray) -> Identities:
 
 
 def of_rows(table: pa.Table) -> Identities:
-    """(n,) the blake2b hash of each row's values (numbers, text, true/false), numbers as the float32 that models read."""
+    """(n,) the blake2b hash of each row's values (numbers, text, true/false), numbers as the float32 that
+    models read.
+    """
     parts = [table.slice(start, ROWS_AT_ONCE) for start in range(0, table.num_rows, ROWS_AT_ONCE)]
     return _joined(_of_words(np.column_stack([_words(column) for column in part.columns])) for part in parts)
 
@@ -95,19 +97,22 @@ def _words(column: pa.ChunkedArray) -> Identities:
         )
     with np.errstate(over="ignore"):
         numbers = pc.fill_null(column.cast(pa.float64(), safe=False), np.nan).to_numpy().astype(np.float32)
-    numbers = numbers + np.float32(0)  # -0.0 becomes 0.0
-    return np.where(np.isnan(numbers), MISSING_WORD, numbers.view(np.uint32).astype(np.uint64))
+    words = (numbers + np.float32(0)).view(np.uint32).astype(np.uint64)  # -0.0 becomes 0.0
+    return np.where(np.isnan(numbers), MISSING_WORD, words)
 
 
 def _of_words(words: Identities) -> Identities:
+    """(n, k) words → (n,) one a row."""
     rows, width = memoryview(words.tobytes()), words.shape[1] * 8
     return _hashes(rows[start : start + width] for start in range(0, len(rows), width))
 
 
 def _hashes(contents: Iterable[bytes | memoryview | None]) -> Identities:
     digests = [MISSING if c is None else blake2b(c, digest_size=8).digest() for c in contents]
-    return np.frombuffer(b"".join(digests), "<u8")
+    hashes: Identities = np.frombuffer(b"".join(digests), "<u8")
+    return hashes
 
 
 def _joined(parts: Iterable[Identities]) -> Identities:
-    return np.concatenate([np.empty(0, np.uint64), *parts])
+    joined: Identities = np.concatenate([np.empty(0, np.uint64), *parts])
+    return joined

@@ -2,8 +2,8 @@
 
     store/snapshots/<digest>.parquet    label, key, time, features, and `__split`; never changed
 
-Equal content is an equal file, whatever order the source gave its rows in, as long as the same pyarrow writes it. The
-row in `data_versions` is the publication, as with artifacts: a file without one does not exist.
+Equal content is an equal file, whatever order the source gave its rows in, as long as the same pyarrow writes
+it. The row in `data_versions` is the publication, as with artifacts: a file without one does not exist.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ from app.definitions.schemas import Definition
 from app.errors import RefitError
 from app.registry.artifacts import sync_folder
 
-# In the file's metadata: the identities of all keys that were ever held out by time, base64 of little-endian uint64.
+# In the file's metadata: the identities of all keys that were ever held out by time, base64 of little-endian
+# uint64.
 JUDGED = "refit.judged"
 MOST_LABELS = 200
 ROW_GROUP = 1 << 17
@@ -62,10 +63,12 @@ class Snapshot:
 async def take(
     reading: Reading, definition: Definition, *, store: Path, previous: DataVersion | None, job_id: int | None
 ) -> DataVersion:
-    """Reads the source, writes the snapshot, and returns the row that publishes it (`service.insert_version`).
+    """Reads the source, writes the snapshot, and returns the row that publishes it
+    (`service.insert_version`).
 
-    `previous` is the model's latest data version: the new one keeps every row on its side of it. Raises Invalid
-    (`column_missing`, `column_type`, `insufficient_data`, what the source raises) or Refused `split_would_leak`.
+    `previous` is the model's latest data version: the new one keeps every row on its side of it. Raises
+    Invalid (`column_missing`, `column_type`, `insufficient_data`, what the source raises) or Refused
+    `split_would_leak`.
     """
     source = sources.find(definition.data.source)
     table = await source.read(definition.data, reading)
@@ -79,7 +82,9 @@ def path_of(store: Path, digest: str) -> Path:
 
 
 def load(store: Path, version: DataVersion, definition: Definition) -> Snapshot:
-    """Blocks. Raises SnapshotCorrupt, or Invalid `column_missing` where the definition wants what it has not."""
+    """Blocks. Raises SnapshotCorrupt, or Invalid `column_missing` where the definition wants what it has
+    not.
+    """
     path, data = path_of(store, version.digest), definition.data
     verify(path, version.digest)
     table = pq.read_table(path, memory_map=True)
@@ -119,7 +124,7 @@ def new_rows(snapshot: Snapshot, definition: Definition, since: DataVersion | No
     time = definition.data.time
     if time is not None and time in snapshot.rows.column_names and since.high_water is not None:
         return int(newer(times_of(snapshot.rows[time], time), since.high_water).sum())
-    return max(0, snapshot.rows.num_rows - since.rows)
+    return max(0, int(snapshot.rows.num_rows) - since.rows)
 
 
 def _write(table: pa.Table, definition: Definition, store: Path, previous: DataVersion | None) -> DataVersion:
@@ -145,7 +150,9 @@ def _write(table: pa.Table, definition: Definition, store: Path, previous: DataV
 
 
 def _publish(prepared: Prepared, store: Path) -> tuple[str, int]:
-    """Write, fsync, rename to the digest, fsync the folder: whatever has that name is whole. Digest and bytes."""
+    """Write, fsync, rename to the digest, fsync the folder: whatever has that name is whole. Digest and
+    bytes.
+    """
     folder = path_of(store, "").parent
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{uuid.uuid4().hex}"
@@ -175,7 +182,9 @@ def _write_parquet(path: Path, prepared: Prepared) -> None:
 
 
 def _judged(store: Path, version: DataVersion | None) -> Identities:
-    """The keys that were ever held out by time. Raises SnapshotCorrupt: without them a row could come back to train."""
+    """The keys that were ever held out by time. Raises SnapshotCorrupt: without them a row could come
+    back to train.
+    """
     if version is None or version.split["by"] != "time" or version.split["key"] is None:
         return np.empty(0, np.uint64)
     path = path_of(store, version.digest)

@@ -1,17 +1,17 @@
-"""Which rows train, which choose (validation), which judge (holdout). A row that was ever holdout never trains.
+"""Which rows train, choose (validation) and judge (holdout). A row that was ever holdout never trains.
 
-The invariant: over any sequence of data versions of a model, whatever rows come, leave, come late or come again, and
-whatever changes of its definition `check_change` lets pass, a row that was holdout once is never train or validation
-afterwards. It is holdout still, or `retired`: neither trained on nor judged. tests/data/test_splits.py searches for a
-counterexample.
+The invariant: over any sequence of data versions of a model, whatever rows come, leave, come late or come
+again, and whatever changes of its definition `check_change` lets pass, a row that was holdout once is never
+train or validation afterwards. It is holdout still, or `retired`: neither trained on nor judged.
+tests/data/test_splits.py searches for a counterexample.
 
-By hash: a row's identity (identity.py) is a number in [0, 1); holdout is [0, h), validation [h, h + v). The number of
-a row never changes, and h may only grow.
+By hash: a row's identity (identity.py) is a number in [0, 1); holdout is [0, h), validation [h, h + v). The
+number of a row never changes, and h may only grow.
 
-By time: the holdout is everything from an edge on, and the edge never moves back. The stretch from the edge to the
-newest row is remembered for ever; rows in such stretches before today's edge are retired, and so is a row with the
-key of a row that was ever holdout. Validation is the stretch before the holdout. Equal times share a side. A row
-without a key is known by its time: a source that rewrites times makes other rows.
+By time: the holdout is everything from an edge on, and the edge never moves back. The stretch from the edge
+to the newest row is remembered for ever; rows in such stretches before today's edge are retired, and so is a
+row with the key of a row that was ever holdout. Validation is the stretch before the holdout. Equal times
+share a side. A row without a key is known by its time: a source that rewrites times makes other rows.
 
 What was fixed travels from version to version as JSON, in `data_versions.split`.
 """
@@ -42,7 +42,9 @@ ENOUGH_TO_JUDGE = 1_000
 
 @dataclass(frozen=True)
 class Assigned:
-    """`fixed` is the next version's `before`; `judged` the identities of all keys that were ever holdout, by time."""
+    """`fixed` is the next version's `before`; `judged` the identities of all keys that were ever holdout,
+    by time.
+    """
 
     sides: Sides
     fixed: dict[str, Any]
@@ -59,15 +61,16 @@ def assign(
 ) -> Assigned:
     """The side of every row. `before` and `judged` come from the model's latest data version.
 
-    Raises Refused `split_would_leak` where what was fixed forbids this definition, Invalid `insufficient_data` where
-    a side stays empty.
+    Raises Refused `split_would_leak` where what was fixed forbids this definition, Invalid
+    `insufficient_data` where a side stays empty.
     """
     facts = _facts(definition)
     if before is not None:
         _check(before, facts)
     split = definition.split
+    edges: dict[str, Any] = {}
     if split.by == "hash":
-        sides, edges = by_hash(rows.identities, split), {}
+        sides = by_hash(rows.identities, split)
     else:
         assert times is not None  # the definition has seen to it
         sides, edges = _by_remembered_time(times, split, before)
@@ -90,7 +93,9 @@ def by_hash(identities: Identities, split: Split) -> Sides:
 
 
 def by_time(times: Numbers, split: Split, edge: float, judged: Sequence[Stretch]) -> Sides:
-    """Holdout from `edge` on, the stretches that were judged before it retired, validation just before the edge."""
+    """Holdout from `edge` on, the stretches that were judged before it retired, validation just before
+    the edge.
+    """
     sides = np.full(len(times), TRAIN, np.int8)
     for start, end in judged:
         sides[(times >= start) & (times <= end)] = RETIRED
@@ -106,8 +111,8 @@ def by_time(times: Numbers, split: Split, edge: float, judged: Sequence[Stretch]
 def next_edge(times: Numbers, share: float, before: float | None, judged: Sequence[Stretch]) -> float:
     """Where the newest `share` of all rows begins; never before the edge `before`.
 
-    Where that lies in what was judged already, every new row would be held out now and retired later, and training
-    would never learn from one. The edge is then cut from the new rows alone, if they are enough.
+    Where that lies in what was judged already, every new row would be held out now and retired later, and
+    training would never learn from one. The edge is then cut from the new rows alone, if they are enough.
     """
     edge = _newest(times, share)
     if before is None:
@@ -130,13 +135,15 @@ def order_digest(identities: Identities) -> dict[str, Any]:
 
 
 def same_order(identities: Identities, order: dict[str, Any]) -> None:
-    """Raises Refused unless the rows begin with those of the last version: in '@row' a row's position is its time."""
+    """Raises Refused unless the rows begin with those of the last version: in '@row' a row's position is
+    its time.
+    """
     if order_digest(identities[: order["rows"]]) == order:
         return
     raise Refused(
-        f"The first {order['rows']} rows are not those of the last data version, so positions no longer name rows.",
+        f"The first {order['rows']} rows are not those of the last data version, so places name other rows.",
         code="split_would_leak",
-        remedy="time: '@row' needs a source that only grows at its end; else define a new model with a time column.",
+        remedy="time: '@row' needs a source that only grows at its end; define a new model with a time column.",
     )
 
 
@@ -207,5 +214,5 @@ def _require_rows(sides: Sides) -> None:
         raise Invalid(
             f"The split leaves no rows for {' and '.join(empty)}: {len(sides)} rows are {counts}.",
             code="insufficient_data",
-            remedy="Wait for more rows; split by time also needs rows newer than those that were judged before.",
+            remedy="Wait for more rows; by time, for rows newer than those that were judged before.",
         )

@@ -1,6 +1,7 @@
 """Time columns as numbers that can be compared: microseconds since 1970 UTC for moments, numbers as they are.
 
-A timestamp without a zone is taken for UTC. As text (a high-water mark, the edge of a split) a moment is ISO 8601.
+A timestamp without a zone is taken for UTC. As text (a high-water mark, the edge of a split) a moment is ISO
+8601.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +22,9 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Times:
-    """values (n,) int64, or float64 where the column has fractions; `known` (n,) is false where there is no time."""
+    """values (n,) int64, or float64 where the column has fractions; `known` (n,) is false where there is
+    no time.
+    """
 
     values: npt.NDArray[Any]
     known: npt.NDArray[np.bool_]
@@ -89,7 +92,9 @@ def parse(text: str) -> int | float | datetime:
 
 
 def newer(times: Times, since: str) -> npt.NDArray[np.bool_]:
-    """(n,) true where a row is newer than `since`. A mark of another kind says nothing: every row is newer then."""
+    """(n,) true where a row is newer than `since`. A mark of another kind says nothing: every row is
+    newer then.
+    """
     mark, kind = decode(since)
     return times.known & (times.values > mark) if kind == times.kind else times.known
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.errors import Invalid
 from app.gate.bootstrap import paired_intervals
@@ -33,7 +34,7 @@ def judge(  # noqa: PLR0917 - who is judged on what, by which gate: read in that
     data_version: str,
     seed: int,
 ) -> GateReport:
-    """Judges `candidate` on the holdout rows of `table`, whose column `label` has the truth.
+    """Judges `candidate` on the holdout rows of `table` that have a truth in column `label`.
 
     `incumbent_number` None says that no version was ever active. An incumbent that has a number and is None
     could not be loaded: every comparison with it is inconclusive. Blocks while both answer all rows.
@@ -41,6 +42,7 @@ def judge(  # noqa: PLR0917 - who is judged on what, by which gate: read in that
     """
     if label not in table.column_names:
         raise Invalid(f"The holdout has no label column {label}.", code="column_missing", missing=[label])
+    table = table.filter(pc.is_valid(table.column(label)))
     truth, labels = table.column(label).to_pylist(), candidate.schema.labels
     mine = _measured("the candidate", candidate, table, truth, labels)
     theirs = None

@@ -2,9 +2,9 @@
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
@@ -90,9 +90,9 @@ def _timed_predictions(predictor: Predictor, batch: Batch) -> tuple[list[Predict
         len(parts) < TIMED_BATCHES and sum(seconds) < TIMING_BUDGET_SECONDS
     ):
         part = _cut(batch, len(parts) * BATCH_ROWS)
-        started = time.perf_counter()
+        started = perf_counter()
         parts.append(predictor.predict(part))
-        seconds.append(time.perf_counter() - started)
+        seconds.append(perf_counter() - started)
     return parts, seconds
 
 

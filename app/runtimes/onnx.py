@@ -1,7 +1,7 @@
 """Artifacts of format `onnx`: model.onnx + schema.json + smoke.json, run by ONNX Runtime.
 
-The graph takes `numeric` float32 (n, a) and `categorical` string (n, b), each absent where the schema has no such
-column, and gives `probabilities` float32 (n, k). The preprocessing is inside.
+The graph takes `numeric` float32 (n, a) and `categorical` string (n, b), each absent where the schema has no
+such column, and gives `probabilities` float32 (n, k). The preprocessing is inside.
 """
 
 from pathlib import Path
@@ -37,8 +37,8 @@ class OnnxPredictor:
 def load(folder: Path) -> OnnxPredictor:
     """The predictor of the artifact in `folder`.
 
-    Raises OSError for a missing file, ValueError where model.onnx and schema.json do not belong together, and ONNX
-    Runtime's own errors for a broken model.
+    Raises OSError for a missing file, ValueError where model.onnx and schema.json do not belong together, and
+    ONNX Runtime's own errors for a broken model.
     """
     schema = InputSchema.model_validate_json((folder / "schema.json").read_bytes())
     # From bytes, so that a model cannot point at tensors in files outside the artifact.
@@ -59,7 +59,8 @@ def decide(probabilities: npt.NDArray[np.floating[Any]], schema: InputSchema) ->
 
 
 def _options() -> Any:
-    # One batch takes tens of microseconds: a pool of threads costs more than it brings, and spinning ones starve the API.
+    # One batch takes tens of microseconds: a pool of threads costs more than it brings, and spinning ones
+    # starve the API.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

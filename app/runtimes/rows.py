@@ -1,7 +1,7 @@
 """JSON rows → Batch. Kind about form (lists in the schema's order, or objects by name), strict about types.
 
-The fast path reads the whole batch at once and only says whether it fits; what is wrong with it is looked for cell by
-cell, and only then. No message echoes a value.
+The fast path reads the whole batch at once and only says whether it fits; what is wrong with it is looked for
+cell by cell, and only then. No message echoes a value.
 """
 
 import math
@@ -19,20 +19,28 @@ from app.runtimes.schema import Column, InputSchema
 
 NAMED_FAULTS = 10
 FLOAT32_LIMIT = 2**128 - 2**103  # from here on float32 rounds to infinity
-KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+KINDS = {
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+}
 
 Row = list[Any]
 Fault = tuple[int, str | None, str]  # row, column (None: the row as a whole), what is wrong
 
 
 def to_batch(rows: list[Any], schema: InputSchema) -> Batch:
-    """The batch of `rows` as JSON decodes them: all lists in the schema's order, or all objects by column name.
+    """The batch of `rows` as JSON decodes them: all lists in the schema's order, or all objects by name.
 
-    null is a missing value. Numeric columns take numbers that float32 can hold; categorical ones take text, and whole
-    numbers, true and false as the text they are written with. Objects have every column and no other.
+    null is a missing value. Numeric columns take numbers that float32 can hold; categorical ones take text,
+    and whole numbers, true and false as the text they are written with. Objects have every column and no
+    other.
 
-    Raises Invalid, code `invalid_instances`, with `errors=[{row, column, message}]` for the first ten faults and `more`
-    for how many follow. Rows count from 0.
+    Raises Invalid, code `invalid_instances`, with `errors=[{row, column, message}]` for the first ten faults
+    and `more` for how many follow. Rows count from 0.
     """
     if not rows:
         raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
@@ -96,9 +104,9 @@ def _text(value: str | bool | int | None) -> str:
 def _invalid(faults: list[Fault]) -> Invalid:
     row, column, message = faults[0]
     where = f"row {row}" if column is None else f"row {row}, column {column!r}"
-    more = len(faults) - 1
+    others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return Invalid(
-        f"The instances do not fit the model's input: {where}: {message}{f' (and {more} more)' if more else ''}.",
+        f"The instances do not fit the model's input: {where}: {message}{others}.",
         code="invalid_instances",
         errors=[{"row": r, "column": c, "message": m} for r, c, m in islice(faults, NAMED_FAULTS)],
         more=max(0, len(faults) - NAMED_FAULTS),

@@ -60,6 +60,7 @@ except CannotStart as error:
 class Up:
     def __init__(self, folder: Path, process: "subprocess.Popen[str]") -> None:
         self.folder, self.process = folder, process
+        self.left: list[psutil.Process] = []
 
     @property
     def notes(self) -> list[str]:
@@ -71,6 +72,11 @@ class Up:
 
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    def kill(self) -> None:
+        self.left = self.descendants()
+        self.process.kill()
+        self.process.wait()
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
@@ -86,8 +92,9 @@ def running(folder: Path, *names: str, deaf: str = "", wait: bool = True) -> Ite
                 soon((folder / "up").exists)
             yield up
         finally:
-            left = up.descendants() if process.poll() is None else []
-            for remains in (psutil.Process(process.pid), *left):
+            if process.poll() is None:
+                up.kill()
+            for remains in up.left:
                 with suppress(psutil.NoSuchProcess):
                     remains.kill()
 
@@ -179,15 +186,14 @@ def test_a_child_that_crashes_again_and_again_ends_it_all(tmp_path: Path) -> Non
 def test_children_do_not_outlive_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     with running(tmp_path, "database", "api") as up:
         children = [child for child in up.descendants() if child.ppid() == up.process.pid]
-        up.process.kill()
+        up.kill()
         soon(lambda: gone(children))
 
 
 def test_what_a_killed_child_left_behind_is_ended_by_the_next_start(tmp_path: Path) -> None:
     with running(tmp_path, "api") as up:
-        left = up.descendants()
-        up.process.kill()
-    (tmp_path / "up").unlink()
-    (tmp_path / "notes").unlink()
-    with running(tmp_path, "api"):
-        assert gone(left)
+        up.kill()
+        (tmp_path / "up").unlink()
+        (tmp_path / "notes").unlink()
+        with running(tmp_path, "api"):
+            assert gone(up.left)

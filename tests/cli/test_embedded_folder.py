@@ -16,7 +16,7 @@ def test_a_second_holder_is_told_who_has_the_folder(tmp_path: Path) -> None:
     first, second = hold(tmp_path / "data"), hold(tmp_path / "data")
     with first, pytest.raises(Taken, match=f"process {os.getpid()}") as refusal, second:
         pass
-    assert refusal.value.exit_code == 5
+    assert refusal.value.status == 409
     assert "--data-dir" in str(refusal.value.remedy)
 
 

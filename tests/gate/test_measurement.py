@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.gate import measurement
 from app.gate.measurement import LATENCY, Unmeasurable, measure, truth_of
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import Column, InputSchema, Label
@@ -19,13 +18,17 @@ class Echo:
     """Answers with its numeric column as the probability of its last label, and records what it was asked."""
 
     def __init__(self, labels: tuple[Label, ...] = LABELS, column: str = "amount") -> None:
-        self.schema = InputSchema(columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5)
+        self.schema = InputSchema(
+            columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5
+        )
         self.asked: list[int] = []
 
     def predict(self, batch: Batch) -> Prediction:
         self.asked.append(len(batch))
         last = batch.numeric[:, 0]
-        rest = np.repeat(((1 - last) / (len(self.schema.labels) - 1))[:, None], len(self.schema.labels) - 1, axis=1)
+        rest = np.repeat(
+            ((1 - last) / (len(self.schema.labels) - 1))[:, None], len(self.schema.labels) - 1, axis=1
+        )
         probabilities = np.column_stack([rest, last]).astype(np.float32)
         return Prediction(probabilities, last, probabilities.argmax(axis=1).astype(np.int64))
 
@@ -58,7 +61,7 @@ def test_only_full_batches_are_timed_and_at_least_a_hundred(n: int) -> None:
 
 def test_a_slow_version_is_timed_for_no_longer_than_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(1_000))  # each look at the clock is a second later, so each batch takes one
-    monkeypatch.setattr(measurement.time, "perf_counter", lambda: float(next(seconds)))
+    monkeypatch.setattr("app.gate.measurement.perf_counter", lambda: float(next(seconds)))
     table = rows(400)
     measured = measure(Echo(), table, truth(table), LABELS)
     assert (measured.batches, measured.figures[LATENCY]) == (10, 1.0)
@@ -66,7 +69,9 @@ def test_a_slow_version_is_timed_for_no_longer_than_the_budget(monkeypatch: pyte
 
 def test_labels_in_another_order_are_judged_as_the_candidates() -> None:
     table = rows(200)
-    same, turned = (measure(Echo(labels), table, truth(table), LABELS) for labels in (LABELS, ("fraud", "ok")))
+    same, turned = (
+        measure(Echo(labels), table, truth(table), LABELS) for labels in (LABELS, ("fraud", "ok"))
+    )
     assert turned.answers.probabilities == pytest.approx(1 - same.answers.probabilities, abs=1e-6)
     assert turned.figures["auc_roc"] == pytest.approx(1 - same.figures["auc_roc"])
     assert (turned.answers.predicted == 1 - same.answers.predicted).all()
@@ -143,7 +148,7 @@ def test_labels_are_matched_by_value() -> None:
 
 
 def test_a_label_that_the_candidate_does_not_know_is_named() -> None:
-    with pytest.raises(Unmeasurable, match="labels of the holdout: chargeback, null, 3$"):
-        truth_of(["ok", "chargeback", None, "chargeback", 3], LABELS)
-    with pytest.raises(Unmeasurable, match="a, b, c, d, e and 2 more$"):
+    with pytest.raises(Unmeasurable, match=r"labels of the holdout: chargeback, 3, true$"):
+        truth_of(["ok", "chargeback", "chargeback", 3, True], LABELS)
+    with pytest.raises(Unmeasurable, match=r"a, b, c, d, e and 2 more$"):
         truth_of(list("abcdefg"), LABELS)

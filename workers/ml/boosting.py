@@ -12,8 +12,9 @@ ROUNDS = 300  # at most: early stopping decides
 class Boosting(HistGradientBoostingClassifier):  # type: ignore[misc]  # scikit-learn ships no types
     """Finds its bins without the rows' weights.
 
-    scikit-learn 1.9 computes weighted quantiles one by one in Python, which takes longer than all the trees; weights
-    belong into the loss and gain nothing in the bins. Should the private name change, this is merely slow.
+    scikit-learn 1.9 computes weighted quantiles one by one in Python, which takes longer than all the trees;
+    weights belong into the loss and gain nothing in the bins. Should the private name change, this is merely
+    slow.
     """
 
     def _bin_data(self, X: Any, _weights: Any, is_training_data: bool) -> Any:  # noqa: N803 - the name there

@@ -1,4 +1,4 @@
-"""Classes: which there are and in which order, whether there are rows enough of each, and what to do about imbalance."""
+"""Classes: which there are and in which order, whether there are rows enough, what to do about imbalance."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as types
+from pyarrow import types
 
 from app.runtimes.schema import Label
 from workers.pipeline import PipelineError
@@ -18,19 +18,21 @@ Resampling = Literal["none", "smote"]
 
 
 def labels_of(column: pa.ChunkedArray, positive: Any) -> tuple[Label, ...]:
-    """The distinct values of a label column, sorted and of their own type; of two, the positive one is the last.
+    """The distinct values of a label column, sorted, of their own type; of two, the positive one is the last.
 
-    `positive` None leaves the order as it is. Raises PipelineError `unsupported_column` for labels that are no names
-    (times, lists, fractions) or a positive class that is not among them.
+    `positive` None leaves the order as it is. Raises PipelineError `unsupported_column` for labels that are
+    no names (times, lists, fractions) or a positive class that is not among them.
     """
     labels = sorted(pc.unique(_plain(column)).drop_null().to_pylist())
     if any(isinstance(label, float) and not label.is_integer() for label in labels):
         raise _unsupported("The label column holds fractions, and a classifier predicts names")
-    if positive is None:
+    if positive is None or not labels:
         return tuple(labels)
     if positive not in labels:
         raise _unsupported(f"data.positive is {positive!r}, and the labels are {_listed(labels)}")
-    return (*(label for label in labels if label != positive), positive) if len(labels) == 2 else tuple(labels)
+    return (
+        (*(label for label in labels if label != positive), positive) if len(labels) == 2 else tuple(labels)
+    )
 
 
 def indices_of(column: pa.ChunkedArray, labels: tuple[Label, ...]) -> Indices:
@@ -42,10 +44,12 @@ def indices_of(column: pa.ChunkedArray, labels: tuple[Label, ...]) -> Indices:
 
 
 def require_enough(train: Indices, validation: Indices, labels: tuple[Label, ...]) -> None:
-    """Raises PipelineError where there is nothing to learn from: too few rows, one class only, a class of one row."""
+    """Raises PipelineError where nothing can be learnt: no rows, one class only, a class of a single row."""
     rows = f"{len(train)} training and {len(validation)} validation rows"
     if not len(train) or not len(validation):
-        raise PipelineError("insufficient_data", f"There are {rows} with a label.", "Gather more labelled rows.")
+        raise PipelineError(
+            "insufficient_data", f"There are {rows} with a label.", "Gather more labelled rows."
+        )
     if len(labels) < 2:
         raise PipelineError(
             "insufficient_data",
@@ -57,26 +61,27 @@ def require_enough(train: Indices, validation: Indices, labels: tuple[Label, ...
         raise PipelineError(
             "data_imbalance",
             f"Of {len(train)} training rows, {counts.min()} has the label {labels[counts.argmin()]!r}.",
-            "Gather more rows of it; from two on, training.class_weight 'balanced' or training.resampling 'smote' "
-            "makes them count.",
+            "Gather more rows of it; from two on, training.class_weight 'balanced' or training.resampling "
+            "'smote' makes them count.",
         )
     if len(labels) == 2 and len(np.unique(validation)) < 2:
         absent = labels[1 - int(validation[0])]
         raise PipelineError(
             "insufficient_data",
-            f"None of {len(validation)} validation rows has the label {absent!r}: no threshold can be chosen on them.",
+            f"None of {len(validation)} validation rows has the label {absent!r}: they choose the threshold.",
             "Gather more rows of it, or raise split.validation.",
         )
 
 
 def balanced_weights(classes: Indices, count: int) -> npt.NDArray[np.float64]:
-    """The weight of each class, n / (k · n_class): every class counts alike in the loss (King and Zeng 2001)."""
+    """The weight of each class, n / (k · n_class): every class counts alike in the loss."""
     weights: npt.NDArray[np.float64] = len(classes) / (count * np.bincount(classes, minlength=count))
     return weights
 
 
 def oversample(features: Matrix, classes: Indices, seed: int) -> tuple[Matrix, Indices]:
-    """Grows every class to the size of the largest: SMOTE, or copies where a class has one row and no neighbour."""
+    """Grows every class to the size of the largest: by SMOTE (Chawla et al. 2002), or by copies where a class
+    has one row and so no neighbour."""
     from imblearn.over_sampling import SMOTE, RandomOverSampler
 
     smallest = int(np.unique(classes, return_counts=True)[1].min())

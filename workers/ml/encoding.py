@@ -1,7 +1,8 @@
 """Rows → features, twice over: in numpy for training and as ONNX nodes for serving.
 
-Both do the same float32 operations in the same order, so a row has bit-identical features on both sides. Trees compare
-features with thresholds, where one unit in the last place would send a row down the other branch.
+Both do the same float32 operations in the same order, so a row has bit-identical features on both sides.
+Trees compare features with thresholds, where one unit in the last place would send a row down the other
+branch.
 """
 
 from collections import Counter
@@ -17,7 +18,8 @@ from workers.ml.classes import Indices, Matrix
 from workers.ml.graph import Graph
 
 MOST_CATEGORIES = 64
-# A number beyond this many standard deviations is as far out as any; without a bound float32 overflows in the model.
+# A number beyond this many standard deviations is as far out as any; without a bound float32 overflows in the
+# model.
 FARTHEST = np.float32(1e6)
 
 
@@ -25,9 +27,9 @@ FARTHEST = np.float32(1e6)
 class Encoding:
     """What was learnt of the columns: n rows become a matrix (n, width).
 
-    Numeric columns: missing values take the median; centred, and scaled to unit variance; then a flag for each column
-    that had missing values. Categorical columns: one column for each frequent category, where a missing value is the
-    category ""; all zeros for a rare or unseen one.
+    Numeric columns: missing values take the median; centred, and scaled to unit variance; then a flag for
+    each column that had missing values. Categorical columns: one column for each frequent category, where a
+    missing value is the category ""; all zeros for a rare or unseen one.
     """
 
     medians: Matrix
@@ -47,10 +49,11 @@ class Encoding:
             scaled = np.clip((filled - self.means) * self.scales, -FARTHEST, FARTHEST)
         flags = missing[:, self.flagged].astype(np.float32)
         hot = (_one_hot(batch.categorical[:, i], names) for i, names in enumerate(self.categories))
-        return np.concatenate([scaled, flags, *hot], axis=1)
+        features: Matrix = np.concatenate([scaled, flags, *hot], axis=1)
+        return features
 
     def add_to(self, graph: Graph) -> str:
-        """The same as nodes; the inputs are named as in `app.runtimes.onnx`. Returns the name of the features."""
+        """The same as nodes, with the inputs that `app.runtimes.onnx` feeds; returns the features' name."""
         parts = [*self._numeric_nodes(graph), *self._categorical_nodes(graph)]
         return graph.add("Concat", *parts, axis=1)
 
@@ -74,7 +77,9 @@ class Encoding:
         for place, names in enumerate(self.categories):
             if names:
                 column = graph.add("Gather", categorical, graph.constant(np.int64(place)), axis=1)
-                yield graph.add("OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=list(names), zeros=1)
+                yield graph.add(
+                    "OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=list(names), zeros=1
+                )
 
 
 def fit(batch: Batch) -> Encoding:
@@ -109,4 +114,5 @@ def _frequent(column: npt.NDArray[np.object_]) -> tuple[str, ...]:
 def _one_hot(column: npt.NDArray[np.object_], names: tuple[str, ...]) -> Matrix:
     place_of = {name: place for place, name in enumerate(names)}
     places = np.fromiter((place_of.get(value, -1) for value in column), np.int64, len(column))
-    return (places[:, None] == np.arange(len(names))).astype(np.float32)
+    hot: Matrix = (places[:, None] == np.arange(len(names))).astype(np.float32)
+    return hot

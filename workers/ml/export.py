@@ -21,7 +21,7 @@ UNSEEN = "a category that no training row has"
 
 
 def to_onnx(model: Model, classes: int) -> bytes:
-    """The model with its encoding inside, as `app.runtimes.onnx` reads it. The same model gives the same bytes."""
+    """The model with its encoding inside, as `app.runtimes.onnx` reads it. Same model, same bytes."""
     graph = Graph()
     features = model.encoding.add_to(graph)
     nodes.probabilities(graph, model.family.write(graph, features, model.estimator), classes)
@@ -29,10 +29,12 @@ def to_onnx(model: Model, classes: int) -> bytes:
 
 
 def write(folder: Path, model: bytes, schema: InputSchema, examples: Batch) -> None:
-    """model.onnx, schema.json, and smoke.json with 100 of the examples, spread evenly and repeated where fewer."""
+    """model.onnx, schema.json and smoke.json: 100 of the examples, spread evenly, repeated where fewer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model)
-    (folder / "schema.json").write_bytes(orjson.dumps(schema.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+    (folder / "schema.json").write_bytes(
+        orjson.dumps(schema.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+    )
     spread = np.linspace(0, len(examples) - 1, SMOKE_INPUTS).round().astype(np.int64)
     smoke = to_rows(Batch(examples.numeric[spread], examples.categorical[spread]), schema)
     (folder / "smoke.json").write_bytes(orjson.dumps({"rows": smoke}))
@@ -40,8 +42,9 @@ def write(folder: Path, model: bytes, schema: InputSchema, examples: Batch) -> N
 
 def to_rows(batch: Batch, schema: InputSchema) -> list[list[Any]]:
     """The rows as a caller would send them: lists in the schema's order, null for a missing value."""
-    numeric = np.where(np.isnan(batch.numeric), None, batch.numeric.astype(object))
-    categorical = np.where(batch.categorical == "", None, batch.categorical)
+    numeric, categorical = batch.numeric.astype(np.object_), batch.categorical.copy()
+    numeric[np.isnan(batch.numeric)] = None
+    categorical[categorical == ""] = None
     columns = dict(zip(schema.numeric, numeric.T, strict=True)) | dict(
         zip(schema.categorical, categorical.T, strict=True)
     )
@@ -52,8 +55,8 @@ def to_rows(batch: Batch, schema: InputSchema) -> list[list[Any]]:
 def check_parity(model: Model, published: Predictor, batch: Batch) -> Prediction:
     """Compares the published artifact with the model it was made of, on `batch` and on rows with gaps in it.
 
-    Returns the published prediction of `batch`. Raises PipelineError `export_mismatch` where a probability differs by
-    more than 1e-4, or a label differs that is not a toss-up within 1e-4.
+    Returns the published prediction of `batch`. Raises PipelineError `export_mismatch` where a probability
+    differs by more than 1e-4, or a label differs that is not a toss-up within 1e-4.
     """
     prediction = published.predict(batch)
     _compare(model.probabilities(batch), prediction, published.schema)
@@ -63,7 +66,7 @@ def check_parity(model: Model, published: Predictor, batch: Batch) -> Prediction
 
 
 def with_gaps(batch: Batch) -> Batch:
-    """Up to a thousand of the rows, where by turns one cell in three is missing, or is a category never seen."""
+    """Up to a thousand of the rows: a third of the cells is missing, a third of the names was never seen."""
     rows, generator = min(len(batch), 1000), np.random.default_rng(0)
     numeric, categorical = batch.numeric[:rows].copy(), batch.categorical[:rows].copy()
     numeric[generator.random(numeric.shape) < 1 / 3] = np.nan
@@ -82,15 +85,16 @@ def _compare(original: Probabilities, published: Prediction, schema: InputSchema
     if not float(distance.max()) <= TOLERANCE or wrong.any():
         raise PipelineError(
             "export_mismatch",
-            f"The exported model differs from the trained one: by up to {distance.max():.2g} in a probability, and in "
-            f"the label of {np.count_nonzero(wrong)} of {len(wrong)} rows.",
-            "Leave the family out of training.families, and report it: the export does not fit this library's version.",
+            f"The exported model differs from the trained one: by up to {distance.max():.2g} in probability, "
+            f"and in the label of {np.count_nonzero(wrong)} of {len(wrong)} rows.",
+            "Leave its family out of training.families, and report it: the export does not fit the library.",
         )
 
 
 def _margin(probabilities: Probabilities, schema: InputSchema) -> Probabilities:
     """How far each row is from another label."""
     if schema.threshold is not None:
-        return np.abs(probabilities[:, 1] - schema.threshold)
-    ordered = np.sort(probabilities, axis=1)
+        distance: Probabilities = np.abs(probabilities[:, 1] - schema.threshold)
+        return distance
+    ordered: Probabilities = np.sort(probabilities, axis=1)
     return ordered[:, -1] - ordered[:, -2]

@@ -1,4 +1,4 @@
-"""The families of estimators that the search chooses from: where each starts, what of it is tuned, how it is fitted."""
+"""The families of estimators to choose from: where each starts, what is tuned, how it is fitted."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,9 +15,11 @@ Hyperparameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """`fit(rows, stop, hyperparameters, effort)` learns from `rows`; where it `stops_early`, by the loss on `stop`.
+    """`fit(rows, stop, hyperparameters, effort)` learns from `rows` until the loss on `stop` no longer falls.
 
-    `write(graph, features, estimator)` adds the fitted estimator to an ONNX graph and returns the name of its logits.
+    One that does not look at `stop` says so with `stops_early` False, and no rows are set aside for it.
+    `write(graph, features, estimator)` adds the fitted estimator to an ONNX graph and returns the name of its
+    logits.
     """
 
     fit: Callable[[Weighted, Weighted, Hyperparameters, Effort], Estimator]
@@ -32,13 +34,17 @@ class Family:
         return replace(self, default={**self.default, **hyperparameters}, space=space)
 
 
-def fit_hist_gradient_boosting(rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+def fit_hist_gradient_boosting(
+    rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort
+) -> Estimator:
     from workers.ml.boosting import fit
 
     return fit(rows, stop, chosen, effort)
 
 
-def fit_logistic_regression(rows: Weighted, _: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+def fit_logistic_regression(
+    rows: Weighted, _: Weighted, chosen: Hyperparameters, effort: Effort
+) -> Estimator:
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -65,7 +71,12 @@ FAMILIES: Mapping[str, Family] = {
         fit_hist_gradient_boosting,
         nodes.trees,
         stops_early=True,
-        default={"learning_rate": 0.1, "max_leaf_nodes": 31, "min_samples_leaf": 20, "l2_regularization": 1.0},
+        default={
+            "learning_rate": 0.1,
+            "max_leaf_nodes": 31,
+            "min_samples_leaf": 20,
+            "l2_regularization": 1.0,
+        },
         space={
             "learning_rate": FloatDistribution(0.03, 0.3, log=True),
             "max_leaf_nodes": IntDistribution(7, 63, log=True),

@@ -1,4 +1,4 @@
-"""Examples → a fitted model, and its cross-validated score. Whatever is learnt, is learnt from training rows alone."""
+"""Examples → a fitted model, and its cross-validated score. All is learnt from training rows."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Recipe:
 
 
 def fit(examples: Examples, recipe: Recipe) -> Model:
-    """Raises NotConverged. Early stopping looks at a tenth of the examples that the estimator does not learn from."""
+    """Raises NotConverged. Early stopping looks at a tenth of the examples that is not learnt from."""
     learnt = encoding.fit(examples.batch)
     features = learnt.transform(examples.batch)
     rows, stop = _portions(features, examples.classes, recipe)
@@ -55,7 +55,7 @@ def fit(examples: Examples, recipe: Recipe) -> Model:
 
 
 def folds(examples: Examples, count: int, seed: int, time_ordered: bool) -> Iterator[tuple[Indices, Indices]]:
-    """(training rows, test rows) of each stratified fold; in shuffled order unless the rows are ordered by time.
+    """(training rows, test rows) of each stratified fold, shuffled unless the rows are ordered by time.
 
     Neighbours in time resemble each other, so there a fold is one stretch of time.
     """
@@ -79,12 +79,14 @@ def cross_validate(
 
 
 def _portions(features: Matrix, classes: Indices, recipe: Recipe) -> tuple[Weighted, Weighted]:
-    """What to learn from, balanced as asked, and what to stop by: never rows that were synthesized or learnt from.
+    """What to learn from, balanced as asked, and what to stop by: never rows synthesized or learnt from.
 
     Too few rows for that: stopping is by the rows learnt from.
     """
     count = int(classes.max()) + 1
-    stopping = _tenth(classes, recipe.effort.seed) if recipe.family.stops_early else np.zeros(len(classes), bool)
+    stopping = (
+        _tenth(classes, recipe.effort.seed) if recipe.family.stops_early else np.zeros(len(classes), bool)
+    )
     stop = features[stopping], classes[stopping]
     learn = features[~stopping], classes[~stopping]
     natural = balanced_weights(learn[1], count)

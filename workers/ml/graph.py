@@ -20,8 +20,8 @@ class Graph:
     constants: list[Any] = field(default_factory=list)
     inputs: list[Any] = field(default_factory=list)
 
-    def input(self, name: str, type: int, width: int) -> str:
-        self.inputs.append(helper.make_tensor_value_info(name, type, ["rows", width]))
+    def input(self, name: str, kind: int, width: int) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, kind, ["rows", width]))
         return name
 
     def constant(self, values: Any) -> str:
@@ -29,7 +29,9 @@ class Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
-    def add(self, operator: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any) -> str:
+    def add(
+        self, operator: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any
+    ) -> str:
         name = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
         return name

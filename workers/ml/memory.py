@@ -12,7 +12,7 @@ def named_when_exhausted() -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise OutOfMemory(f"The training ran out of memory: {error or 'no figures given'}.") from error
+        raise OutOfMemory(f"The training ran out of memory: {str(error) or 'no figures given'}.") from error
     except RuntimeError as error:
         # torch.OutOfMemoryError on a GPU; a plain RuntimeError "… can't allocate memory …" on a CPU.
         if "out of memory" not in str(error) and "can't allocate memory" not in str(error):

@@ -14,7 +14,7 @@ from workers.ml.estimator import Effort, NotConverged, Weighted
 
 @dataclass
 class MLP:
-    """Layers of ReLU units with dropout, AdamW, weighted cross-entropy, early stopping with the best epoch kept."""
+    """ReLU layers with dropout, AdamW, weighted cross-entropy, early stopping with the best epoch kept."""
 
     width: int
     depth: int
@@ -25,7 +25,7 @@ class MLP:
     network: nn.Sequential = field(init=False, repr=False)
 
     def fit(self, rows: Weighted, stop: Weighted) -> "MLP":
-        """Learns from `rows` until the loss on `stop` has not fallen for `patience` epochs. Raises NotConverged."""
+        """Learns from `rows` until the loss on `stop` stays up for `patience` epochs. Raises NotConverged."""
         device = _deterministic_device()
         torch.manual_seed(self.effort.seed)
         self.network = self._build(rows.features.shape[1], int(rows.classes.max()) + 1).to(device)
@@ -68,13 +68,15 @@ class MLP:
             elif (waited := waited + 1) >= self.effort.patience and best_state is not None:
                 break
         if best_state is None:
-            raise NotConverged(f"{self.effort.epochs} epochs of the MLP never beat a constant answer (loss {best:.4f})")
+            raise NotConverged(
+                f"{self.effort.epochs} epochs of the MLP never beat a constant answer (loss {best:.4f})"
+            )
         self.network.load_state_dict(best_state)
 
     def _epoch(self, rows: "_Tensors", optimizer: torch.optim.Optimizer) -> float:
         self.network.train()
         total = 0.0
-        for batch in torch.randperm(len(rows.classes)).split(self.effort.batch_size):
+        for batch in torch.split(torch.randperm(len(rows.classes)), self.effort.batch_size):
             optimizer.zero_grad()
             share = rows.weights[batch].sum()
             for part in batch.chunk(self.effort.accumulation):
@@ -85,13 +87,15 @@ class MLP:
         return total / float(rows.weights.sum())
 
     def _summed_loss(self, rows: "_Tensors", part: torch.Tensor) -> torch.Tensor:
-        losses = nn.functional.cross_entropy(self.network(rows.features[part]), rows.classes[part], reduction="none")
+        losses = nn.functional.cross_entropy(
+            self.network(rows.features[part]), rows.classes[part], reduction="none"
+        )
         return (losses * rows.weights[part]).sum()
 
     def _loss(self, rows: "_Tensors") -> float:
         self.network.eval()
         with torch.inference_mode():
-            parts = torch.arange(len(rows.classes)).split(8192)
+            parts = torch.split(torch.arange(len(rows.classes)), 8192)
             return float(sum(self._summed_loss(rows, part) for part in parts) / rows.weights.sum())
 
 
@@ -104,7 +108,9 @@ class _Tensors:
 
 def _tensors(rows: Weighted, device: torch.device) -> _Tensors:
     features, classes = torch.from_numpy(rows.features), torch.from_numpy(rows.classes)
-    return _Tensors(features.to(device), classes.to(device), torch.from_numpy(rows.weights).float().to(device))
+    return _Tensors(
+        features.to(device), classes.to(device), torch.from_numpy(rows.weights).float().to(device)
+    )
 
 
 def _trivial_loss(learn: _Tensors, watch: _Tensors) -> float:

@@ -1,8 +1,8 @@
 """Fitted estimators as ONNX nodes, one function a family: features in, logits out, (n, 1) or (n, classes).
 
-Written here and not by a converter: skl2onnx 1.20 cannot write scikit-learn 1.9's boosting with onnx 1.23, and rounds its
-thresholds to the nearest float32. Each is a dozen lines, and `workers.ml.export` compares the outputs before anything is
-published.
+Written here and not by a converter: skl2onnx 1.20 cannot write scikit-learn 1.9's boosting with onnx 1.23,
+and rounds its thresholds to the nearest float32. Each is a dozen lines, and `workers.ml.export` compares the
+outputs before anything is published.
 """
 
 from typing import Any

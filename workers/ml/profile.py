@@ -1,20 +1,24 @@
-"""The reference profile: how the columns, the scores and the labels were distributed when the version was trained.
+"""The reference profile: how columns, scores and labels were distributed when the version was trained.
 
-It travels in the artifact as `profile.json`, so that drift is measured against what this very version learnt from:
+It travels in the artifact as `profile.json`, so that drift is measured against what this very version learnt:
 
-    {"rows": 31684,                                   training rows
-     "columns": {name: {"kind": "numeric", …} | {"kind": "categorical", …}},     of the training rows
-     "scores": {"kind": "numeric", …},                                           of the validation rows
-     "labels": [{"label": "yes", "share": 0.113, "predicted": 0.121}, …]}        true in training; predicted in validation
+    {"rows": 31684,                                               how many training rows
+     "columns": {"age": {"kind": "numeric", …}, "job": {"kind": "categorical", …}},   of the training rows
+     "scores": {"kind": "numeric", …},                            of the validation rows
+     "labels": [{"label": "yes", "share": 0.113, "predicted": 0.121}, …]}
 
-    numeric      edges    frozen, ascending. Bin i holds edges[i-1] <= x < edges[i]; the first and the last are open
-                 counts   one more than edges
-                 missing, min, max, mean              min, max and mean are null where every value is missing
-    categorical  counts   by category, at most the 64 most frequent
+    numeric      edges      ascending and frozen. Bin i holds edges[i-1] <= x < edges[i]; the first and the
+                            last bin are open
+                 counts     by bin, so one more than edges
+                 missing, min, max, mean     the last three null where every value is missing
+    categorical  counts     by category, the 64 most frequent
                  other, missing
+    labels       share      of the training rows that have the label
+                 predicted  share of the validation rows that the version gives it
 
-Edges are the deciles of the column, so that each bin holds about a tenth, as the population stability index wants it.
-A value that fills several deciles (a constant, an inflated zero) gets a bin of its own: what moves away from it is seen.
+Edges are the deciles of the column, so that each bin holds about a tenth, as the population stability index
+wants it. A value that fills several deciles (a constant, an inflated zero) gets a bin of its own: what moves
+away from it is seen.
 """
 
 from collections import Counter
@@ -35,7 +39,9 @@ MOST_CATEGORIES = 64
 def profile(schema: InputSchema, train: Examples, prediction: Prediction) -> dict[str, Any]:
     """The profile as JSON values. `prediction` is that of the validation rows, by the published model."""
     numeric = {name: _numeric(train.batch.numeric[:, i]) for i, name in enumerate(schema.numeric)}
-    categorical = {name: _categorical(train.batch.categorical[:, i]) for i, name in enumerate(schema.categorical)}
+    categorical = {
+        name: _categorical(train.batch.categorical[:, i]) for i, name in enumerate(schema.categorical)
+    }
     columns = numeric | categorical
     return {
         "rows": len(train),
@@ -57,7 +63,9 @@ def _numeric(column: Matrix) -> dict[str, Any]:
     known = column[~np.isnan(column)]
     missing = len(column) - len(known)
     if not len(known):
-        return {"kind": "numeric", "edges": [], "counts": [0], "missing": missing} | dict.fromkeys(("min", "max", "mean"))
+        return {"kind": "numeric", "edges": [], "counts": [0], "missing": missing} | dict.fromkeys(
+            ("min", "max", "mean")
+        )
     edges = edges_of(known)
     counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)
     return {

@@ -22,6 +22,13 @@ class Choice:
     family: str
     hyperparameters: Mapping[str, Any]
 
+    def __str__(self) -> str:
+        values = (
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in self.hyperparameters.items()
+        )
+        return f"{self.family} ({', '.join(values)})"
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -33,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where finished trials are kept. `fingerprint` names all that they depend on: trials of another are ignored."""
+    """Where finished trials are kept. `fingerprint` names what they depend on; others are ignored."""
 
     path: Path
     fingerprint: str
@@ -61,12 +68,13 @@ def search(
 ) -> list[Trial]:
     """Tries `trials` choices and returns them with their scores, higher being better.
 
-    The first trials are the defaults of each family, the rest come from TPE (Bergstra et al. 2011). An attempt that
-    resumes asks the same questions of a sampler with the same seed and is told the saved scores, so it goes on exactly
-    as an uninterrupted one would.
+    The first trials are the defaults of each family, the rest come from TPE (Bergstra et al. 2011). An
+    attempt that resumes asks the same questions of a sampler with the same seed and is told the saved scores,
+    so it goes on exactly as an uninterrupted one would.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Each family has hyperparameters of its own, so there is no joint space for a multivariate sampler to learn.
+    # Each family has hyperparameters of its own, so there is no joint space for a multivariate sampler to
+    # learn.
     sampler = TPESampler(seed=seed, n_startup_trials=len(families), multivariate=False)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for name, family in families.items():

@@ -8,7 +8,7 @@ import numpy as np
 from app.errors import Invalid
 from app.runtimes import Batch
 from app.runtimes.schema import Column, InputSchema, Label
-from app.runtimes.tables import from_table, kind_of
+from app.runtimes.table import kind_of, to_batch
 from workers.ml.classes import Indices, indices_of, labels_of, require_enough
 from workers.pipeline import PipelineError, SplitName, TrainingData
 
@@ -29,7 +29,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The schema that the version will have, its threshold still open, and the rows to learn from and to choose by."""
+    """The schema of the version, its threshold still open, and the rows to learn from and to choose by."""
 
     schema: InputSchema
     train: Examples
@@ -37,9 +37,10 @@ class Prepared:
 
 
 def prepare(data: TrainingData, log: Callable[[str], None]) -> Prepared:
-    """Reads the training and validation rows. The labels are those of the training rows; rows without one are left out.
+    """The training and validation rows. The labels are those of the training rows; rows without are left out.
 
-    Raises PipelineError: `unsupported_column` for a column that no model reads, `insufficient_data`, `data_imbalance`.
+    Raises PipelineError: `unsupported_column` for a column that no model reads, `insufficient_data`,
+    `data_imbalance`.
     """
     labels = labels_of(data.table("train").column(data.label), data.positive)
     schema = InputSchema(columns=columns_of(data), labels=labels)
@@ -50,16 +51,18 @@ def prepare(data: TrainingData, log: Callable[[str], None]) -> Prepared:
 
 
 def columns_of(data: TrainingData) -> tuple[Column, ...]:
-    """What each feature is: text, booleans and what `data.categorical` names are categorical, numbers are numeric."""
+    """What each feature is: numbers are numeric; text, booleans and what `data.categorical` names are not."""
     types = {name: data.rows.schema.field(name).type for name in data.features}
-    unreadable = [f"{name} ({type})" for name, type in types.items() if kind_of(type) is None]
+    unreadable = [f"{name} ({arrow})" for name, arrow in types.items() if kind_of(arrow) is None]
     if unreadable:
         raise _unsupported(f"No classifier reads {', '.join(unreadable)}")
     if not types:
-        raise PipelineError("insufficient_data", "There is no feature column.", "Name columns in data.features.")
+        raise PipelineError(
+            "insufficient_data", "There is no feature column.", "Name columns in data.features."
+        )
     return tuple(
-        Column(name=name, kind="categorical" if name in data.categorical else kind_of(type) or "numeric")
-        for name, type in types.items()
+        Column(name=name, kind="categorical" if name in data.categorical else kind_of(arrow) or "numeric")
+        for name, arrow in types.items()
     )
 
 
@@ -69,16 +72,20 @@ def shares(examples: Examples, labels: tuple[Label, ...]) -> dict[str, float]:
     return {str(label): round(float(share), 4) for label, share in zip(labels, counts, strict=True)}
 
 
-def _examples(data: TrainingData, split: SplitName, schema: InputSchema, log: Callable[[str], None]) -> Examples:
+def _examples(
+    data: TrainingData, split: SplitName, schema: InputSchema, log: Callable[[str], None]
+) -> Examples:
     table = data.table(split)
     classes = indices_of(table.column(data.label), schema.labels)
     try:
-        batch = from_table(table, schema)
+        batch = to_batch(table, schema)
     except Invalid as error:
         raise _unsupported(error.message.removesuffix(".")) from error
     known = np.flatnonzero(classes >= 0)
     if left_out := len(classes) - len(known):
-        log(f"{left_out} of {len(classes)} {split} rows are left out: no label, or one that no training row has")
+        log(
+            f"{left_out} of {len(classes)} {split} rows are left out: no label, or none of the training rows'"
+        )
     return Examples(batch, classes).take(known)
 
 

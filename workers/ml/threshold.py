@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from app.gate.criteria import Criterion
 
-# Room above a floor protects against a holdout that differs from the validation rows; more than this is better spent
-# on F1.
+# Room above a floor protects against a holdout that differs from the validation rows; more than this is
+# better spent on F1.
 ROOM = 0.05
 
 
@@ -28,14 +28,18 @@ def choose(
 ) -> Threshold:
     """The threshold that aims at the floors (`min`) which the gate sets for f1, precision and recall.
 
-    It maximises the smallest slack over the floors, min(figure − floor), counted up to five points; among equals, and
-    where there is no floor at all, the best F1 decides. Maximising F1 alone spends all room on one side: on a stream
-    where precision and recall trade off, the holdout then misses the other floor by a hair.
+    It maximises the smallest slack over the floors, min(figure − floor), counted up to five points; among
+    equals, and where there is no floor at all, the best F1 decides. Maximising F1 alone spends all room on
+    one side: on a stream where precision and recall trade off, the holdout then misses the other floor by a
+    hair.
 
-    Candidates lie halfway between neighbouring scores, as far as possible from any row. At least one row is positive.
+    Candidates lie halfway between neighbouring scores, as far as possible from any row. At least one row is
+    positive.
     """
     values, curves = _curves(scores, positive)
-    slacks = [curves[name] - c.min for name, c in requirements.items() if name in curves and c.min is not None]
+    slacks = [
+        curves[name] - c.min for name, c in requirements.items() if name in curves and c.min is not None
+    ]
     smallest = np.minimum.reduce([np.full(len(values), ROOM), *slacks])
     best = np.lexsort((curves["f1"], smallest))[-1]
     return Threshold(float(values[best]), **{name: float(curve[best]) for name, curve in curves.items()})
@@ -54,7 +58,8 @@ def _curves(
     recall = hits / hits[-1]
     f1 = 2 * hits / (last + 1 + hits[-1])
     below = np.append(ranked[last[1:]], np.float32(0))
-    # Rounded to float32, halfway may fall on the score below, which would turn positive: then the score itself.
+    # Rounded to float32, halfway may fall on the score below, which would turn positive: then the score
+    # itself.
     halfway = (ranked[last] + below) / np.float32(2)
     values = np.where(halfway > below, halfway, ranked[last])
     return values, {"f1": f1, "precision": precision, "recall": recall}

@@ -1,11 +1,12 @@
 """The model type `classifier`: rows of numbers and names → the probability of each label. Runbook 002.
 
-Optuna chooses between gradient boosting, logistic regression and a small neural network by stratified cross-validation
-on the training rows; the best is fitted once more on all of them. The validation rows only choose the threshold and
-supply figures. What is left is one ONNX file with the preprocessing inside.
+Optuna chooses between gradient boosting, logistic regression and a small neural network by stratified
+cross-validation on the training rows; the best is fitted once more on all of them. The validation rows only
+choose the threshold and supply figures. What is left is one ONNX file with the preprocessing inside.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,21 +24,25 @@ if TYPE_CHECKING:
     from workers.ml.search import Choice, Trial
     from workers.ml.tabular import Examples, Prepared
 
-START_SECONDS, FIT_SECONDS, ROW_SECONDS = 6.0, 0.1, 3e-6
-START_MIB, COPIES = 550, 4
-
 FamilyName = Literal["hist_gradient_boosting", "logistic_regression", "mlp"]
 
 
 class ClassifierParams(Params):
     """The defaults are the runbook's where it names one."""
 
-    optuna_trials: int = Field(5, ge=1, le=500, description="choices of family and hyperparameters that are tried")
+    optuna_trials: int = Field(
+        5, ge=1, le=500, description="choices of family and hyperparameters that are tried"
+    )
     epochs: int = Field(30, ge=1, le=10_000, description="of the MLP, at most; early stopping may end sooner")
     early_stopping_patience: int = Field(
-        5, ge=1, le=1_000, description="epochs (MLP) or rounds (boosting) without a better loss before training stops"
+        5,
+        ge=1,
+        le=1_000,
+        description="epochs (MLP) or rounds (boosting) without a better loss before training stops",
     )
-    cv_folds: int = Field(5, ge=2, le=20, description="folds of the stratified cross-validation that scores a trial")
+    cv_folds: int = Field(
+        5, ge=2, le=20, description="folds of the stratified cross-validation that scores a trial"
+    )
     class_weight: Literal["balanced", "none"] = Field(
         "balanced", description="balanced: every class counts alike in the loss, however rare"
     )
@@ -57,18 +62,18 @@ class ClassifierParams(Params):
 
 @memory.named_when_exhausted()
 def train(run: Run) -> Candidate:
-    """Raises PipelineError: unsupported_column, insufficient_data, data_imbalance, not_converged, out_of_memory,
-    export_mismatch."""
+    """Raises PipelineError: unsupported_column, insufficient_data, data_imbalance, not_converged,
+    out_of_memory, export_mismatch."""
     with run.stage("prepare"):
         prepared = tabular.prepare(run.data, run.log)
         run.log(_described(prepared))
 
     with run.stage("search"):
         trials = _search(run, prepared.train)
-        best = _best_of(trials)
+        chosen, score = _best_of(trials)
 
     with run.stage("fit"):
-        model = _fit(run, prepared.train, best)
+        model = _fit(run, prepared.train, chosen)
 
     with run.stage("threshold"):
         schema = _with_threshold(run, prepared, model)
@@ -76,35 +81,29 @@ def train(run: Run) -> Candidate:
     with run.stage("export"):
         metrics = _export(run, prepared, model, schema)
 
-    return Candidate("onnx", run.folder, {**metrics, "cv_auc_roc": best.score}, _details(best, trials))
+    return Candidate("onnx", run.folder, {**metrics, "cv_auc_roc": score}, _details(chosen, trials))
 
 
 def plan(run: Run) -> dict[str, Any]:
-    """What a training would do, for a dry run: counts, the effective parameters, and a rough estimate of the cost.
+    """What a training would do, for a dry run: counts, effective parameters, a rough estimate of the cost.
 
-    Trains nothing and imports no training library. Raises the same PipelineErrors as the stage `prepare`.
-
-    Estimates, from runs on one core: a fit takes ROW_SECONDS for each row and encoded column on top of FIT_SECONDS,
-    there is one for each fold of each trial and the last one, and start and export take START_SECONDS. At the peak
-    COPIES of the encoded training rows are in memory at four bytes a number, beside START_MIB for the libraries.
+    Trains nothing. Raises the same PipelineErrors as the stage `prepare`.
     """
-    from workers.ml import encoding
+    from workers.ml import forecast
 
-    notes: list[str] = []
-    prepared = tabular.prepare(run.data, notes.append)
-    folds = _fold_count(run, prepared.train)
+    warnings: list[str] = []
+    prepared = tabular.prepare(run.data, warnings.append)
+    schema, folds = prepared.schema, _fold_count(run, prepared.train, warnings.append)
     fits = run.params.optuna_trials * folds + 1
-    cells = len(prepared.train) * encoding.fit(prepared.train.batch).width
     return {
         "rows": run.data.counts(),
-        "labels": tabular.shares(prepared.train, prepared.schema.labels),
-        "columns": {"numeric": len(prepared.schema.numeric), "categorical": len(prepared.schema.categorical)},
+        "labels": tabular.shares(prepared.train, schema.labels),
+        "columns": {"numeric": len(schema.numeric), "categorical": len(schema.categorical)},
         "stages": list(PIPELINE.stages),
         "parameters": run.params.model_dump(mode="json"),
         "fits": fits,
-        "estimated_seconds": round(START_SECONDS + fits * (FIT_SECONDS + ROW_SECONDS * cells)),
-        "estimated_peak_mib": round(START_MIB + COPIES * 4 * cells / 2**20),
-        "warnings": notes + _warnings(run, prepared),
+        **forecast.cost(prepared.train, fits),
+        "warnings": warnings + forecast.doubts(prepared, run.params.class_weight, run.params.resampling),
     }
 
 
@@ -114,9 +113,7 @@ def _search(run: Run, examples: "Examples") -> "list[Trial]":
     from workers.ml.search import Checkpoint, search
 
     families, count = _families(run), run.params.optuna_trials
-    splits = list(folds(examples, _fold_count(run, examples), run.seed, run.data.time_ordered))
-    if len(splits) < run.params.cv_folds:
-        run.log(f"{len(splits)} folds instead of {run.params.cv_folds}: the rarest class has no more training rows")
+    splits = list(folds(examples, _fold_count(run, examples, run.log), run.seed, run.data.time_ordered))
     checkpoint = Checkpoint(run.checkpoints / "trials.json", _fingerprint(run))
     if done := len(checkpoint.load()):
         run.log(f"{done} trials of an earlier attempt are taken over")
@@ -133,32 +130,32 @@ def _search(run: Run, examples: "Examples") -> "list[Trial]":
             run.log(f"{name} did not converge: {error}")
             return None
         run.metric("cv_auc_roc", score, number)
-        run.log(f"{name} {_in_words(choice)}, AUC-ROC {score:.4f}")
+        run.log(f"trial {number + 1}/{count}: {choice}, AUC-ROC {score:.4f}")
         return score
 
     return search(families, count, run.seed, checkpoint, evaluate)
 
 
-def _best_of(trials: "list[Trial]") -> "Trial":
-    # By AUC-ROC: it knows no threshold, which is chosen later, does not change with the share of the positives, is
-    # defined for many classes, and the gate holds the candidate to it.
-    scored = [trial for trial in trials if trial.score is not None]
+def _best_of(trials: "list[Trial]") -> "tuple[Choice, float]":
+    # By AUC-ROC: it knows no threshold, which is chosen later, does not change with the share of the
+    # positives, is defined for many classes, and the gate holds the candidate to it.
+    scored = [(trial.choice, trial.score) for trial in trials if trial.score is not None]
     if not scored:
         raise PipelineError(
             "not_converged",
             f"None of the {len(trials)} trials converged.",
             "Raise training.epochs, set another training.learning_rate, or add to training.families.",
         )
-    return max(scored, key=lambda trial: trial.score or 0.0)
+    return max(scored, key=lambda scored_choice: scored_choice[1])
 
 
-def _fit(run: Run, examples: "Examples", best: "Trial") -> "Model":
+def _fit(run: Run, examples: "Examples", chosen: "Choice") -> "Model":
     from workers.ml.estimator import NotConverged
     from workers.ml.fitting import fit
 
-    run.log(f"fitting {best.choice.family} {_in_words(best.choice)} on all {len(examples)} training rows")
+    run.log(f"fitting {chosen} on all {len(examples)} training rows")
     try:
-        return fit(examples, _recipe(run, best.choice, report_epochs=True))
+        return fit(examples, _recipe(run, chosen, report_epochs=True))
     except NotConverged as error:
         raise PipelineError(
             "not_converged",
@@ -231,9 +228,12 @@ def _effort(run: Run, report_epochs: bool) -> "Effort":
     )
 
 
-def _fold_count(run: Run, examples: "Examples") -> int:
-    folds: int = min(run.params.cv_folds, int(np.bincount(examples.classes).min()))
-    return folds
+def _fold_count(run: Run, examples: "Examples", log: Callable[[str], None]) -> int:
+    asked: int = run.params.cv_folds
+    rarest = int(np.bincount(examples.classes).min())
+    if rarest < asked:
+        log(f"{rarest} folds, not {asked}: the rarest class has {rarest} training rows")
+    return min(asked, rarest)
 
 
 def _fingerprint(run: Run) -> str:
@@ -241,38 +241,25 @@ def _fingerprint(run: Run) -> str:
     return hashlib.sha256(orjson.dumps(depends_on, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _warnings(run: Run, prepared: "Prepared") -> list[str]:
-    params, train = run.params, prepared.train
-    counts = np.bincount(train.classes)
-    warnings = []
-    if (folds := _fold_count(run, train)) < params.cv_folds:
-        warnings.append(f"{folds} folds instead of {params.cv_folds}: the rarest class has {counts.min()} training rows")
-    if counts.min() < 0.05 * counts.sum() and params.class_weight == "none" and params.resampling == "none":
-        warnings.append("a class has less than 5 % of the rows, and neither class weights nor SMOTE make up for it")
-    if empty := tabular.constant_columns(train, prepared.schema):
-        warnings.append(f"columns with one value or none in the training rows: {', '.join(empty)}")
-    return warnings
-
-
 def _described(prepared: "Prepared") -> str:
     schema = prepared.schema
     return (
-        f"{len(prepared.train)} training and {len(prepared.validation)} validation rows, {len(schema.numeric)} numeric "
-        f"and {len(schema.categorical)} categorical columns, labels {tabular.shares(prepared.train, schema.labels)}"
+        f"{len(prepared.train)} training and {len(prepared.validation)} validation rows, "
+        f"{len(schema.numeric)} numeric and {len(schema.categorical)} categorical columns, "
+        f"labels {tabular.shares(prepared.train, schema.labels)}"
     )
 
 
-def _in_words(choice: "Choice") -> str:
-    values = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in choice.hyperparameters.items())
-    return f"({', '.join(values)})"
-
-
-def _details(best: "Trial", trials: "list[Trial]") -> dict[str, Any]:
+def _details(chosen: "Choice", trials: "list[Trial]") -> dict[str, Any]:
     return {
-        "family": best.choice.family,
-        "hyperparameters": dict(best.choice.hyperparameters),
+        "family": chosen.family,
+        "hyperparameters": dict(chosen.hyperparameters),
         "trials": [
-            {"family": t.choice.family, "hyperparameters": dict(t.choice.hyperparameters), "cv_auc_roc": t.score}
+            {
+                "family": t.choice.family,
+                "hyperparameters": dict(t.choice.hyperparameters),
+                "cv_auc_roc": t.score,
+            }
             for t in trials
         ],
     }
@@ -280,7 +267,7 @@ def _details(best: "Trial", trials: "list[Trial]") -> dict[str, Any]:
 
 PIPELINE = Pipeline(
     name="classifier",
-    summary="Rows of numbers and names to the probability of each label: boosting, logistic regression or an MLP.",
+    summary="Numbers and names to the probability of each label: boosting, logistic regression or an MLP.",
     queue="cpu",
     params=ClassifierParams,
     stages={"prepare": 0.02, "search": 0.83, "fit": 0.1, "threshold": 0.01, "export": 0.04},

@@ -9,14 +9,12 @@ from app.errors import RefitError
 
 
 class CannotStart(RefitError):
-    """`refit up` cannot go on: the message says why, the remedy what to do, `exit_code` tells the shell."""
+    """`refit up` cannot go on. Exit code 1."""
 
     code = "cannot_start"
-    exit_code = 1
 
 
 class Taken(CannotStart):
-    """Somebody else has the folder or the port."""
+    """Somebody else has the folder or the port. Exit code 5."""
 
-    code = "taken"
-    exit_code = 5
+    status, code = 409, "taken"

@@ -4,7 +4,6 @@ One thread and one loop, because the kernel ties the life of a child to the thre
 """
 
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ from typing import Any
 from app.cli.embedded import CannotStart
 from app.cli.embedded.folder import DataFolder
 from app.cli.embedded.processes import TICK, Process, Service, end_orphans, kill, start, tail, wait_ready
+from app.cli.output import say
 
 CRASHES, CRASH_SECONDS = 5, 60.0
 FIRST_BACKOFF = 0.1
@@ -127,8 +127,3 @@ class Children(AbstractContextManager["Children"]):
         for child in group:
             kill(child.process)
             end_orphans(self.folder.log(child.service.name))
-
-
-def say(line: str) -> None:
-    sys.stderr.write(f"refit: {line}\n")
-    sys.stderr.flush()

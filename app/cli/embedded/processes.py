@@ -108,34 +108,40 @@ def kill(process: Process) -> None:
 
 
 def end_orphans(log: Path, signal_number: Signals = Signals.SIGKILL, *, seconds: float = 10.0) -> None:
-    """Ends what an earlier start of a service left behind: by the signal, and after `seconds` by SIGKILL."""
+    """Ends what an earlier start of a service left behind: by the signal, and after `seconds` by SIGKILL.
+
+    The signal is for the service itself; it ends what it has started. SIGKILL is for each of them.
+    """
     deadline = time.monotonic() + seconds
     asked: set[int] = set()
     while left := _writers(log):
         if time.monotonic() > deadline:
-            signal_number, asked = Signals.SIGKILL, set()
-        for pid in left - asked:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal_number)
-        asked |= left
+            signal_number = Signals.SIGKILL
+        for pid, parent in left.items():
+            if signal_number == Signals.SIGKILL or (pid not in asked and parent not in left):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal_number)
+        asked |= set(left)
         time.sleep(TICK)
 
 
-def _writers(log: Path) -> set[int]:
-    """Whose standard output is this log: the service, and all that it started.
+def _writers(log: Path) -> dict[int, int]:
+    """Whose standard output is this log, each with its parent: the service, and all that it started.
 
     Also a Postgres backend, which is in no group of its postmaster's and survives it while it computes.
     """
     if sys.platform == "linux":
-        return {int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _stdout_of(entry) == str(log)}
-    listed = subprocess.run(
-        ["/usr/sbin/lsof", "-t", "-a", "-d", "1", log], stdout=subprocess.PIPE, check=False
-    )
-    return {int(pid) for pid in listed.stdout.split()}
+        return _writers_in_proc(log)
+    lsof = ["/usr/sbin/lsof", "-F", "pR", "-a", "-d", "1", log]
+    listed = subprocess.run(lsof, stdout=subprocess.PIPE, text=True, check=False).stdout.splitlines()
+    numbers = [int(line[1:]) for line in listed if line.startswith(("p", "R"))]
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _stdout_of(process: Path) -> str:
-    try:
-        return str((process / "fd" / "1").readlink()).removesuffix(" (deleted)")
-    except OSError:  # it has ended meanwhile, or is somebody else's
-        return ""
+def _writers_in_proc(log: Path) -> dict[int, int]:
+    writers = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is somebody else's
+            if str((process / "fd/1").readlink()).removesuffix(" (deleted)") == str(log):
+                writers[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    return writers

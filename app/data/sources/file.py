@@ -1,4 +1,6 @@
-"""Rows from files on the disk that API and workers share: CSV, Parquet or JSON lines, one file or a glob of them."""
+"""Rows from files on the disk that API and workers share: CSV, Parquet or JSON lines, one file or a glob
+of them.
+"""
 
 import asyncio
 import glob
@@ -59,13 +61,16 @@ async def read(options: Options, reading: Reading) -> pa.Table:  # noqa: ARG001 
 
 
 async def count(options: Options, reading: Reading) -> int:
-    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows it is."""
+    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows
+    it is.
+    """
     return await asyncio.to_thread(_count, options, reading.since)
 
 
 def _read(options: Options, only: Sequence[str] | None = None) -> pa.Table:
     """The files of the glob in the order of their names."""
-    paths = [path for path in sorted(glob.glob(options.path, recursive=True)) if Path(path).is_file()]
+    found = glob.glob(options.path, recursive=True)  # noqa: PTH207 - Path.glob refuses an absolute pattern
+    paths = [path for path in sorted(found) if Path(path).is_file()]
     if not paths and Path(options.path).is_file():  # a name with brackets in it
         paths = [options.path]
     if not paths:
@@ -85,12 +90,14 @@ def _count(options: Options, since: str | None) -> int:
     if since is None:
         return int(labelled.num_rows)
     if len(columns) == 1:
-        return max(0, labelled.num_rows - int(float(since)))
+        return max(0, int(labelled.num_rows) - int(float(since)))
     return int(newer(times_of(labelled[columns[1]], columns[1]), since).sum())
 
 
 def _read_file(path: str, options: Options, only: Sequence[str] | None) -> pa.Table:
-    """Every column; those of `only` where they are all there. Raises Invalid `file_unreadable` naming file and row."""
+    """Every column; those of `only` where they are all there. Raises Invalid `file_unreadable` naming
+    file and row.
+    """
     reader = READERS[options.effective_format]
     try:
         return reader(path, options, only, True)

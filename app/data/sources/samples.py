@@ -53,7 +53,7 @@ def _newer(time: str, since: str) -> ColumnElement[bool]:
 def _table(part: Sequence[Any]) -> pa.Table:
     """Rows may name different columns; what a row does not name is null."""
     names = list(dict.fromkeys(name for _, row in part for name in row))
-    values = [[id, *(row.get(name) for name in names)] for id, row in part]
+    values = [[place, *(row.get(name) for name in names)] for place, row in part]
     return table_of([ROW_ORDER, *names], values, "the samples")
 
 

@@ -1,7 +1,7 @@
 """Rows from a query on any database that SQLAlchemy knows, read-only and in chunks.
 
-`:since` in the query is the high-water mark of the last training: the newest value of the time column, null before
-the first one. On Postgres: `WHERE updated_at > COALESCE(CAST(:since AS timestamptz), '-infinity')`.
+`:since` in the query is the high-water mark of the last training: the newest value of the time column, null
+before the first one. On Postgres: `WHERE updated_at > COALESCE(CAST(:since AS timestamptz), '-infinity')`.
 """
 
 import asyncio
@@ -43,7 +43,8 @@ HIDDEN = "***"
 # `select` first, and no second statement behind it.
 ONE_SELECT = re.compile(r"\s*(select|with)\b[^;]*;?\s*", re.IGNORECASE)
 COMMENTS_AND_STRINGS = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"", re.DOTALL)
-# What makes a connection read-only and bounds a statement, by dialect; the others have to rely on the account's rights.
+# What makes a connection read-only and bounds a statement, by dialect; the others have to rely on the
+# account's rights.
 GUARDS = {
     "postgresql": ("SET TRANSACTION READ ONLY", "SET LOCAL statement_timeout = {milliseconds}"),
     "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION max_execution_time = {milliseconds}"),
@@ -55,7 +56,9 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
 class Options(SourceOptions):
-    """A password in `url` is kept for the workers and shown to nobody; with `env:NAME` Refit never learns it."""
+    """A password in `url` is kept for the workers and shown to nobody; with `env:NAME` Refit never learns
+    it.
+    """
 
     source: Literal["sql"]
     url: str = Field(
@@ -112,7 +115,9 @@ async def read(options: Options, reading: Reading) -> pa.Table:
 
 
 async def count(options: Options, reading: Reading) -> int:
-    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows it is."""
+    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows
+    it is.
+    """
     return await asyncio.to_thread(_count, options, reading.since)
 
 
@@ -160,7 +165,9 @@ def _since(since: str | None) -> Any:
 
 @contextmanager
 def _connected(options: Options) -> Iterator[Connection]:
-    """A read-only connection. Raises Invalid `source_unreachable` or `query_failed`, never with the URL in it."""
+    """A read-only connection. Raises Invalid `source_unreachable` or `query_failed`, never with the URL
+    in it.
+    """
     url = _url(options.url)
     try:
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True)

@@ -1,0 +1,81 @@
+"""The `refit` command. Each subcommand is imported when it is called, so that the ones that only ask start fast."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+
+import click
+
+from app.cli.failures import MEANINGS, Exit, Failure
+from app.cli.output import JSON
+
+# Section → command → (where it is, what it does).
+SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "The service": {
+        "up": ("app.cli.up:up", "Start Refit on this machine, until Ctrl-C."),
+        "demo": ("app.cli.demo:demo", "Train, compare, swap and roll back a model in front of you."),
+        "doctor": ("app.cli.doctor:doctor", "Look at everything, and say what is wrong and the way out."),
+    },
+    "Models and their training": {
+        "models": ("app.cli.models:models", "Definitions: apply, list, show."),
+        "trigger": ("app.cli.trigger:trigger", "Ask for a training."),
+        "status": ("app.cli.status:status", "The running or newest job of a model."),
+        "jobs": ("app.cli.jobs:jobs", "Jobs: list, show, logs, cancel, resume."),
+    },
+    "Versions and slots": {
+        "versions": ("app.cli.versions:versions", "Versions: list, show, diff, stage."),
+        "slots": ("app.cli.slots:slots", "What is active and standby, and what each replica holds."),
+        "reload": ("app.cli.slots:reload", "Swap active and standby everywhere."),
+        "rollback": ("app.cli.slots:rollback", "Back to the version that was active before."),
+        "hold": ("app.cli.slots:hold", "Pin the slots: nothing automatic changes them."),
+        "unhold": ("app.cli.slots:unhold", "Lift a hold."),
+        "history": ("app.cli.slots:history", "Who was active when, and on whose say."),
+    },
+    "Everything else": {
+        "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
+        "incidents": ("app.cli.incidents:incidents", "Incidents: list, open, close."),
+        "keys": ("app.cli.keys:keys", "API keys: create, list, revoke."),
+    },
+}
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
+
+
+class Refit(click.Group):
+    """Finds subcommands by the table above, and ends with the documented exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            failure.wants_json = bool(ctx.meta.get(JSON))
+            raise
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            sys.exit(Exit.DETACHED)
+
+
+@click.group(cls=Refit, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="refit", message="refit %(version)s")
+def main() -> None:
+    """Refit retrains models, proves that the new one is better, and swaps it in without dropping a request.
+
+    It talks to the service of REFIT_URL with the key REFIT_API_KEY; without them, to the one that `refit up`
+    started on this machine. Answers go to stdout, everything else to stderr; --json makes answers JSON.
+    """

@@ -1,0 +1,110 @@
+"""Samples as they are posted: every row is looked at before any is kept, and a bad one names its row and
+column.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from app.data.columns import RESERVED, has_times
+from app.data.sources import SourceOptions
+from app.errors import Invalid
+
+MOST_ERRORS = 20
+INT64 = 1 << 63
+# What Arrow, Postgres and Python all take for a moment.
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?")
+
+Row = Mapping[str, Any]
+
+
+def checked(rows: Sequence[Row], data: SourceOptions) -> list[tuple[str, bytes]]:
+    """(key, JSON) of each row. Raises Invalid `invalid_rows` with `errors=[{field, message}]`, e.g.
+    `rows.3.amount`.
+    """
+    errors = [error for place, row in enumerate(rows) for error in _errors(place, row, data)]
+    if errors:
+        more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+        raise Invalid(
+            f"Nothing was accepted: {errors[0]['field']} {errors[0]['message']}{more}.",
+            code="invalid_rows",
+            errors=errors[:MOST_ERRORS],
+        )
+    return [(key_of(row, data), orjson.dumps(row)) for row in rows]
+
+
+def key_of(row: Row, data: SourceOptions) -> str:
+    """The key's text; without a key the digest of the row, so that a row that is sent twice is one row."""
+    if data.key is None:
+        return hashlib.sha256(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    value = row[data.key]
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str]]:
+    for name, needed in {data.label: "the label", data.key: "the key", _time(data): "the time"}.items():
+        if name is not None and row.get(name) is None:
+            yield {"field": f"rows.{place}.{name}", "message": f"is missing; it is {needed}"}
+    for name, value in row.items():
+        problem = _name_problem(name) or _problem(value)
+        if problem or (name == _time(data) and (problem := _time_problem(value))):
+            yield {
+                "field": f"rows.{place}.{name}" if name.isprintable() else f"rows.{place}",
+                "message": problem,
+            }
+
+
+def _time(data: SourceOptions) -> str | None:
+    return data.time if has_times(data) else None
+
+
+def _problem(value: Any) -> str | None:
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        return _text_problem(value)
+    if isinstance(value, int):
+        return None if -INT64 <= value < INT64 else "does not fit into 64 bits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "is not a finite number; send null where there is none"
+    return "is not flat: a value is text, a number, true, false or null"
+
+
+def _name_problem(name: str) -> str | None:
+    return "is a reserved name" if name in RESERVED else _text_problem(name)
+
+
+def _text_problem(value: str) -> str | None:
+    if "\0" in value:
+        return "has a NUL character"
+    return None if value.isascii() or _is_unicode(value) else "is not valid Unicode"
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _time_problem(value: Any) -> str | None:
+    """`value` is flat. Null was told already."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return None
+    if isinstance(value, str) and MOMENT.fullmatch(value) and _is_moment(value):
+        return None
+    return "is neither a number nor a time such as 2024-05-31T08:00:00Z"
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""What `/data/…` reads and answers."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.schemas import ModelName, Strict
+
+MOST_ROWS = 10_000
+
+
+class Samples(Strict):
+    """Labelled rows. A row under a key that is known replaces the one before; without a key equal rows
+    are one.
+    """
+
+    model: ModelName | None = None
+    rows: list[dict[str, Any]] = Field(min_length=1, max_length=MOST_ROWS)
+
+
+class SamplesAccepted(BaseModel):
+    """`replaced` of the accepted rows took the place of another one."""
+
+    model: str
+    accepted: int
+    replaced: int
+
+
+class Quality(Strict):
+    """What a data quality check found. Without a model it speaks of the data of all of them."""
+
+    model: ModelName | None = None
+    status: Literal["healthy", "warning", "critical"]
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class QualityAccepted(BaseModel):
+    id: int
+
+
+class DataVersionView(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    model: str
+    digest: str
+    rows: int
+    counts: dict[str, int]
+    dropped: dict[str, int]
+    duplicates: int
+    labels: list[dict[str, Any]]
+    columns: list[dict[str, str]]
+    split: dict[str, Any]
+    high_water: str | None
+    source: dict[str, Any]
+    bytes: int
+    job_id: int | None
+    created_at: datetime

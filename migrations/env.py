@@ -1,0 +1,33 @@
+"""Runs migrations against `sqlalchemy.url` of the config, else REFIT_DATABASE_URL."""
+
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+import app.data.tables
+import app.definitions.tables
+import app.events.tables
+import app.keys.tables
+import app.monitoring.tables
+import app.registry.tables
+import app.training.tables  # noqa: F401 - each import puts its tables into the metadata
+from app.db import Base
+from app.settings import settings
+
+# Two that migrate at once take turns; the second finds nothing left to do.
+LOCK = 7_283_642
+
+
+def run() -> None:
+    url = context.config.get_main_option("sqlalchemy.url") or settings().database
+    engine = create_engine(url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        connection.commit()
+        context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.commit()
+    engine.dispose()
+
+
+run()
