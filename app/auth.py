@@ -1,7 +1,7 @@
 """Who is calling, and whether that role may: API keys, checked from memory, revoked within a second everywhere.
 
-A key reads `refit_<id>_<secret>`; it is sent as `Authorization: Bearer <key>` or `X-API-Key: <key>`. A router asks for a
-role by annotating a parameter: `principal: Trainer`.
+A key reads `refit_<id>_<secret>`; it is sent as `Authorization: Bearer <key>` or `X-API-Key: <key>`. A router asks for
+a role by annotating a parameter: `principal: Trainer`.
 """
 
 import hashlib
@@ -85,7 +85,9 @@ class KeyRing:
         id, _, secret = rest.partition("_")
         known_digest, principal = self._keys.get(id, ("", NOBODY_ASKED))
         if not hmac.compare_digest(known_digest, digest_of(secret)):
-            raise Unauthenticated("This key is not known, or was revoked.", remedy="Ask an admin for `refit keys create`.")
+            raise Unauthenticated(
+                "This key is not known, or was revoked.", remedy="Ask an admin for `refit keys create`."
+            )
         return principal
 
     async def _refresh(self) -> None:
@@ -96,7 +98,10 @@ class KeyRing:
         async with self._sessions() as session:
             rows = await session.scalars(select(ApiKey).where(ApiKey.revoked_at.is_(None)))
             self._keys = {
-                row.id: (row.secret_sha256, Principal(row.id, row.name, frozenset(Role(r) for r in row.roles)))
+                row.id: (
+                    row.secret_sha256,
+                    Principal(row.id, row.name, frozenset(Role(r) for r in row.roles)),
+                )
                 for row in rows
             }
 
@@ -116,7 +121,9 @@ def _requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
     async def principal_with_role(request: Request) -> Principal:
         principal = await authenticate(request)
         if not principal.may(role):
-            raise Forbidden(f"This needs the role {role}; the key {principal.id} has {', '.join(sorted(principal.roles))}.")
+            raise Forbidden(
+                f"This needs the role {role}; the key {principal.id} has {', '.join(sorted(principal.roles))}."
+            )
         return principal
 
     return principal_with_role

@@ -33,7 +33,18 @@ from app.training.state import CHANNEL as JOBS_CHANNEL
 
 log = logging.getLogger("refit")
 
-ROUTERS = (training, registry, serving, definitions, data, events, incidents, keys, health.router, metrics.router)
+ROUTERS = (
+    training,
+    registry,
+    serving,
+    definitions,
+    data,
+    events,
+    incidents,
+    keys,
+    health.router,
+    metrics.router,
+)
 
 
 @asynccontextmanager
@@ -48,7 +59,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.replica = Replica(config, state.sessions, state.news)
     running = [
         asyncio.create_task(work)
-        for work in (state.news.follow(), state.replica.run(), keep_ticking(state.sessions, config, state.bell))
+        for work in (
+            state.news.follow(),
+            state.replica.run(),
+            keep_ticking(state.sessions, config, state.bell),
+        )
     ]
     yield
     for task in running:

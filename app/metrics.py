@@ -1,10 +1,17 @@
-"""What Prometheus scrapes: requests and predictions counted in this process, jobs, slots and replicas read from Postgres."""
+"""What Prometheus scrapes: requests and predictions of this process; jobs, slots and replicas read from Postgres."""
 
 import time
 from collections.abc import Iterable
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

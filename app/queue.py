@@ -50,7 +50,12 @@ class Bell:
         """False where the broker is away; the sweep will ring again."""
         try:
             await asyncio.to_thread(
-                self._celery.send_task, TASK, args=[job_id], queue=queue, priority=priority, ignore_result=True
+                self._celery.send_task,
+                TASK,
+                args=[job_id],
+                queue=queue,
+                priority=priority,
+                ignore_result=True,
             )
         except (OperationalError, OSError) as error:
             log.warning("the broker did not take the bell of job %s (%s); it is rung again", job_id, error)

@@ -7,6 +7,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import Principal, Role
+from app.db import clock, seconds
 from app.definitions.schemas import Definition
 from app.definitions.service import apply
 from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots
@@ -34,7 +35,11 @@ def definition(**changes: Any) -> Definition:
 
 async def define(session: AsyncSession, *names: str, **changes: Any) -> None:
     if await session.get(ModelType, "classifier") is None:
-        schema = {"type": "object", "properties": {"epochs": {"type": "integer"}}, "additionalProperties": False}
+        schema = {
+            "type": "object",
+            "properties": {"epochs": {"type": "integer"}},
+            "additionalProperties": False,
+        }
         values = {"name": "classifier", "summary": "", "queue": "cpu", "params_schema": schema, "stages": []}
         await session.execute(insert(ModelType).values(values))
     for name in names:
@@ -55,7 +60,7 @@ async def claim(session: AsyncSession, queue: str = "cpu", lease: float = LEASE)
 
 async def expire_lease(session: AsyncSession, job_id: int) -> None:
     """As if the lease had run out a second ago."""
-    past = state.clock() - state.seconds(1)
+    past = clock() - seconds(1)
     await session.execute(update(TrainingJob).where(TrainingJob.id == job_id).values(lease_until=past))
 
 
@@ -89,11 +94,17 @@ async def slots(session: AsyncSession, model: str) -> ModelSlots:
 
 
 async def replica(
-    session: AsyncSession, model: str, *, warm: int | None, served: int = 0, alive: bool = True, host: str = "host"
+    session: AsyncSession,
+    model: str,
+    *,
+    warm: int | None,
+    served: int = 0,
+    alive: bool = True,
+    host: str = "host",
 ) -> uuid.UUID:
     """A replica that says it holds `warm`."""
     id = uuid.uuid4()
-    lease = state.clock() + state.seconds(60 if alive else -60)
+    lease = clock() + seconds(60 if alive else -60)
     values = {"replica": id, "model": model, "host": host, "pid": 1, "lease_until": lease, "served": served}
     await session.execute(insert(ReplicaSlots).values(values | {"warm": warm}))
     return id

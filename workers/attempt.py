@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import runtimes
+from app.data import service as data
 from app.data import snapshots
-from app.data.service import get_version, insert_version
 from app.data.snapshots import Snapshot
 from app.data.sources import Reading
 from app.data.tables import DataVersion
@@ -73,19 +72,15 @@ def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: P
         return _judged(store, inputs, candidate, manifest, run.seed)
 
 
-async def _data_version(
-    session: AsyncSession, store: Path, job: TrainingJob, definition: Definition
-) -> DataVersion:
-    named = job.data_digest or job.data_version
-    if named != "latest":
-        return await get_version(session, job.model, named)
-    since = await _trained_on(session, job.model)
-    newest = select(DataVersion).where(DataVersion.model == job.model).order_by(DataVersion.created_at.desc())
+async def _data_version(session: AsyncSession, store: Path, job: TrainingJob, definition: Definition) -> DataVersion:
+    named = await data.resolve(session, job.model, job.data_digest or job.data_version)
+    if named is not None:
+        return named
+    since = await data.last_trained(session, job.model)
     reading = Reading(session, job.model, since.high_water if since else None)
-    taken = await snapshots.take(
-        reading, definition, store=store, previous=await session.scalar(newest.limit(1)), job_id=job.id
-    )
-    await insert_version(session, taken)
+    previous = await data.latest_version(session, job.model)
+    taken = await snapshots.take(reading, definition, store=store, previous=previous, job_id=job.id)
+    await data.insert_version(session, taken)
     await session.commit()
     return taken
 
@@ -95,20 +90,13 @@ async def _require_new_samples(
 ) -> None:
     if not job.min_new_samples:
         return
-    found = snapshots.new_rows(snapshot, definition, await _trained_on(session, job.model))
+    found = snapshots.new_rows(snapshot, definition, await data.last_trained(session, job.model))
     if found < job.min_new_samples:
         raise PipelineError(
             "insufficient_data",
             f"{found} new labelled samples since the last training; {job.min_new_samples} are required.",
             "Wait for data, lower prerequisites.min_new_samples, or let an operator force with a reason.",
         )
-
-
-async def _trained_on(session: AsyncSession, model: str) -> DataVersion | None:
-    """The data version of the model's newest version."""
-    newest = select(ModelVersion.data_version).where(ModelVersion.model == model).order_by(ModelVersion.number.desc())
-    digest = await session.scalar(newest.limit(1))
-    return None if digest is None else await session.get(DataVersion, (model, digest))
 
 
 def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> Run:
@@ -178,7 +166,13 @@ def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifes
         "verdict": report.verdict,
         "incumbent": report.incumbent,
     }
-    return {"outcome": "candidate", "version": version, "metrics": metrics, "comparison": comparison(report), "gate": gate}
+    return {
+        "outcome": "candidate",
+        "version": version,
+        "metrics": metrics,
+        "comparison": comparison(report),
+        "gate": gate,
+    }
 
 
 def _load(store: Path, digest: str) -> Predictor:

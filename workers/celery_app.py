@@ -4,7 +4,7 @@ import sys
 import uuid
 
 from celery import Celery, signals
-from kombu import Queue
+from kombu.entity import Queue
 
 from app.queue import TRANSPORT
 from app.settings import settings
@@ -14,7 +14,7 @@ queues = [name.strip() for name in config.queues.split(",") if name.strip()]
 
 app = Celery("refit", broker=config.broker_url, include=["workers.tasks"])
 app.conf.update(
-    # The message is a doorbell: a lost one is rung again by the sweep, while late ack redelivers a running job (PROTOCOL).
+    # A lost doorbell is rung again by the sweep, while late ack would redeliver a running job (PROTOCOL).
     task_acks_late=False,
     task_ignore_result=True,
     # A busy worker must leave the next bell to an idle one.

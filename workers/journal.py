@@ -1,8 +1,9 @@
-"""What an attempt says, on its way to Postgres: stages, progress, curves and log lines, written a few times a second."""
+"""What an attempt says, on its way to Postgres: stages, progress, curves and log lines, a few times a second."""
 
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -63,10 +64,8 @@ class Journal:
 
     async def keep_writing(self) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._urgent.wait(), WRITE_EVERY_SECONDS)
-            except TimeoutError:
-                pass
             self._urgent.clear()
             await self.write()
 

@@ -29,7 +29,7 @@ from workers.progress import Progress
 Outcome = dict[str, Any]
 
 
-def run(job_id: int, fence: int, tell: Callable[[dict[str, Any]], None]) -> Outcome:
+def run(job_id: int, fence: int, tell: Callable[[dict[str, Any]], None]) -> Outcome:  # noqa: PLR0911 - one return a failure
     """The attempt's outcome: a candidate with its gate report, a plan, or an error with code, message and remedy."""
     try:
         inputs, pipeline, progress = asyncio.run(_prepare(job_id, tell))

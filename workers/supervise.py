@@ -73,7 +73,7 @@ class Attempt:
 
     async def _spawn(self, said: int) -> asyncio.subprocess.Process:
         job = self._job
-        # All cores of a worker that runs one attempt; waiting threads sleep instead of spinning (17 times slower, measured).
+        # Its share of the cores; waiting threads sleep, because spinning ones made training 17 times slower (measured).
         threads = max(1, (os.cpu_count() or 1) // self._settings.concurrency)
         defaults = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
         return await asyncio.create_subprocess_exec(

@@ -14,19 +14,19 @@ job_argument = click.argument("job", type=click.IntRange(1))
 limit_option = click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, newest first."
 )
-file_argument = click.argument(
-    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-)
+file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 
 
-def waiting_options(flag: str, help: str) -> Callable[[Command], Command]:
+def waiting_options(flags: tuple[str, str], help: str) -> Callable[[Command], Command]:
     """The option that makes a command wait for its job, and how long it has patience."""
 
     def add(command: Command) -> Command:
         timeout = click.option(
-            "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait; then exit code 8."
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Seconds to wait; then exit code 8.",
         )
-        return click.option(flag, "wait", is_flag=True, help=help)(timeout(command))
+        return click.option(*flags, "wait", is_flag=True, help=help)(timeout(command))
 
     return add
 

@@ -31,10 +31,13 @@ class Unreachable(Failure):
 
 @dataclass(frozen=True)
 class Api:
+    """`patience`: for so many seconds a GET is tried again while nobody answers."""
+
     http: httpx.Client
+    patience: float = 0.0
 
     def get(self, path: str, **params: Any) -> Any:
-        return self._json("GET", path, params=_given(params))
+        return self._json("GET", path, params=_given(params), patience=self.patience)
 
     def post(self, path: str, body: Json | None = None, **how: Any) -> Any:
         """`body` without what is None: the service's defaults are its own."""
@@ -75,9 +78,7 @@ class Api:
                 say(f"{failure.message} Trying again.")
             time.sleep(pause)
 
-    def _once(
-        self, method: str, path: str, timeout: httpx.Timeout, what: Mapping[str, Any]
-    ) -> httpx.Response:
+    def _once(self, method: str, path: str, timeout: httpx.Timeout, what: Mapping[str, Any]) -> httpx.Response:
         try:
             response = self.http.request(method, path, timeout=timeout, **what)
         except httpx.TimeoutException:
@@ -93,9 +94,7 @@ class Api:
         if problem is None and response.status_code not in (502, 503, 504):
             return self._stranger()
         if problem is None:
-            return self._unreachable(
-                f"{self.http.base_url} answers {response.status_code}: nobody behind it."
-            )
+            return self._unreachable(f"{self.http.base_url} answers {response.status_code}: nobody behind it.")
         failure = Failure.of_problem(problem)
         if failure.exit_code == Exit.UNREACHABLE:
             return Unreachable(failure.message, Exit.UNREACHABLE, remedy=failure.remedy, document=problem)
@@ -149,9 +148,7 @@ def configured() -> Settings:
 def service_url(config: Settings) -> str:
     url = config.url or address(config)
     if not url.startswith(("http://", "https://")):
-        raise Failure(
-            f"REFIT_URL is {url}, and no address.", Exit.USAGE, remedy="It begins with http:// or https://."
-        )
+        raise Failure(f"REFIT_URL is {url}, and no address.", Exit.USAGE, remedy="It begins with http:// or https://.")
     return url
 
 
@@ -159,9 +156,7 @@ def key_of(config: Settings) -> str | None:
     """REFIT_API_KEY, or the key that `refit up` left on this machine, which is sent nowhere else."""
     if config.api_key is not None:
         if not config.api_key.isascii():
-            raise Failure(
-                "REFIT_API_KEY is not a key.", Exit.USAGE, remedy="A key reads refit_<id>_<secret>."
-            )
+            raise Failure("REFIT_API_KEY is not a key.", Exit.USAGE, remedy="A key reads refit_<id>_<secret>.")
         return config.api_key.strip()
     file = config.data_dir / KEY_FILE
     try:

@@ -83,15 +83,14 @@ class Failure(click.ClickException):
         code = str(problem.get("code", ""))
         exit = BY_CODE.get(code) or BY_STATUS.get(int(problem["status"]), Exit.ERROR)
         remedy = problem.get("remedy")
-        message = "\n  - ".join(
-            [str(problem.get("detail") or problem.get("title")), *_particulars(problem, remedy)]
-        )
+        message = "\n  - ".join([str(problem.get("detail") or problem.get("title")), *_particulars(problem, remedy)])
         return cls(message, exit, remedy=remedy, document=problem)
 
     def show(self, file: IO[Any] | None = None) -> None:
         if self.wants_json:
             click.echo(as_json(self.document))
-        click.echo(f"Error: {printable(self.message)}", err=True)
+        lead = "" if self.exit_code == Exit.DETACHED else "Error: "
+        click.echo(lead + printable(self.message), err=True)
         if self.remedy:
             click.echo(printable(self.remedy), err=True)
 

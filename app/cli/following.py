@@ -1,9 +1,12 @@
 """A job from here to its end: follow it, tell how it ended, and leave with the exit code that says so."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
+
+import httpx
 
 from app.cli.client import Api
 from app.cli.failures import Exit, Failure
@@ -13,7 +16,6 @@ from app.cli.progress import Job, progress, stage_of
 
 # The service answers a long poll when something changes, and at the latest after this long.
 POLL_SECONDS = 30.0
-# How long the service may be away before the command gives up; the job does not mind.
 AWAY_SECONDS = 60.0
 
 
@@ -23,9 +25,14 @@ def wait_for(api: Api, job_id: int, timeout: float | None = None) -> Job:
     Raises Failure: TIMED_OUT after `timeout` seconds, DETACHED on Ctrl-C; the job runs on in either case.
     """
     with detachable(job_id), progress() as show:
-        for job in changes(api, job_id, timeout):
+        for job in changes(patient(api), job_id, timeout):
             show(job)
     return job
+
+
+def patient(api: Api) -> Api:
+    """For whoever follows: the service may restart meanwhile, the job does not mind."""
+    return replace(api, patience=AWAY_SECONDS)
 
 
 def changes(api: Api, job_id: int, timeout: float | None = None) -> Iterator[Job]:
@@ -35,9 +42,9 @@ def changes(api: Api, job_id: int, timeout: float | None = None) -> Iterator[Job
     job: Job = {}
     while not job.get("is_terminal"):
         left = deadline - time.monotonic()
-        if seen and left <= 0:
+        if job and left <= 0:
             raise _timed_out(job)
-        response = _poll(api, job_id, seen, min(POLL_SECONDS, left) if seen else 0.0)
+        response = _poll(api, job_id, seen, min(POLL_SECONDS, left) if job else 0.0)
         if response.status_code != 304:
             job, seen = response.json(), response.headers.get("etag")
             yield job
@@ -106,14 +113,14 @@ def show_job(job: Job) -> None:
     record(fields)
 
 
-def _poll(api: Api, job_id: int, seen: str | None, wait: float) -> Any:
+def _poll(api: Api, job_id: int, seen: str | None, wait: float) -> httpx.Response:
     return api.call(
         "GET",
         "/training/status",
         params={"job_id": job_id, "wait": max(0.0, round(wait, 3))},
         headers={"If-None-Match": seen} if seen else {},
         answer_seconds=wait + 15.0,
-        patience=AWAY_SECONDS if seen else 0.0,
+        patience=api.patience,
     )
 
 
@@ -124,21 +131,15 @@ def _timed_out(job: Job) -> Failure:
 
 
 def _failure_of(job: Job) -> Failure | None:
-    id, error, gate = job["job_id"], job["error"], job["gate"]
-    failures: dict[str, Callable[[], Failure]] = {
-        "failed": lambda: Failure(
-            f"Job {id} failed ({error['code']}): {error['message']}",
-            Exit.JOB_FAILED,
-            remedy=f"{error['remedy']} Its logs: refit jobs logs {id}",
-            document=job,
-        ),
-        "cancelled": lambda: Failure(
-            f"Job {id} was cancelled.", Exit.JOB_FAILED, remedy=f"Go on from its checkpoint: refit jobs resume {id}", document=job
-        ),
-    }
-    if job["status"] in failures:
-        return failures[job["status"]]()
-    if gate and job["verdict"] != "pass":
-        message = f"The gate's verdict on version {job['version']} is {job['verdict']}: {gate['reason']}"
+    id, error = job["job_id"], job["error"]
+    if job["status"] == "failed":
+        message = f"Job {id} failed ({error['code']}): {error['message']}"
+        remedy = f"{error['remedy']} Its logs: refit jobs logs {id}"
+        return Failure(message, Exit.JOB_FAILED, remedy=remedy, document=job)
+    if job["status"] == "cancelled":
+        remedy = f"To go on from its checkpoint: refit jobs resume {id}"
+        return Failure(f"Job {id} was cancelled.", Exit.JOB_FAILED, remedy=remedy, document=job)
+    if job["verdict"] not in (None, "pass"):
+        message = f"The gate's verdict on version {job['version']} is {job['verdict']}."
         return Failure(message, Exit.GATE_REFUSED, remedy="What is active stays active.", document=job)
     return None

@@ -18,6 +18,4 @@ def upgrade(url: str) -> None:
         command.upgrade(config, "head")
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[-1]
-        raise CannotStart(
-            f"Postgres does not let us in: {reason}", remedy="Check REFIT_DATABASE_URL."
-        ) from None
+        raise CannotStart(f"Postgres does not let us in: {reason}", remedy="Check REFIT_DATABASE_URL.") from None

@@ -26,22 +26,18 @@ OTHER_PORT = "Choose another with --port."
 
 
 @click.command()
-@click.option(
-    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept."
-)
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
 @click.option("--host", help="What the API listens on; beyond this machine only with keys.  [127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 takes any free one.  [8080]")
-@click.option(
-    "--replicas", type=click.IntRange(1), default=1, show_default=True, help="Processes of the API."
-)
+@click.option("--replicas", type=click.IntRange(1), default=1, show_default=True, help="Processes of the API.")
 @click.option("--queues", help="Which queues the worker serves, comma-separated.  [cpu]")
 @click.option("--concurrency", type=click.IntRange(1), help="Jobs that it runs side by side.  [1]")
 @json_option
 def up(replicas: int, **options: Any) -> None:
     """Start Refit on this machine, with a Postgres and a broker of its own, until Ctrl-C.
 
-    REFIT_DATABASE_URL and REFIT_BROKER_URL name others, and then none is started. A second `refit up` finds
-    everything as it was. Ctrl-C stops in order, a second one quickly, a third at once. With --json, one line on
+    REFIT_DATABASE_URL and REFIT_BROKER_URL name others, and then none is started. The next `refit up` finds
+    everything as it was. Ctrl-C stops in order, a second one quickly, a third at once. With --json, a line on
     standard output says when it is ready.
     """
     told = {name: value for name, value in options.items() if value is not None}
@@ -75,9 +71,7 @@ def _free_port(settings: Settings) -> int:
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         if error.errno == errno.EADDRINUSE:
-            raise Taken(
-                f"Port {settings.port} is taken: somebody listens on {where}.", remedy=OTHER_PORT
-            ) from None
+            raise Taken(f"Port {settings.port} is taken: somebody listens on {where}.", remedy=OTHER_PORT) from None
         raise CannotStart(f"Cannot listen on {where}: {error.strerror}.", remedy=OTHER_PORT) from None
 
 
@@ -124,10 +118,9 @@ def _announce(folder: DataFolder, children: Children, settings: Settings) -> Non
 
 
 def _hint(settings: Settings) -> str:
-    """What another terminal must say to find a service that is not where the `refit` command looks by itself."""
-    port = Settings.model_fields["port"].default
-    url = "" if settings.port == port else f"REFIT_URL={address(settings)} "
-    folder = (
-        "" if settings.data_dir == default_data_dir().resolve() else f"REFIT_DATA_DIR={settings.data_dir} "
-    )
-    return url + folder
+    """What another terminal must say to find a service that is not where `refit` looks by itself."""
+    needed = {
+        f"REFIT_URL={address(settings)} ": settings.port != Settings.model_fields["port"].default,
+        f"REFIT_DATA_DIR={settings.data_dir} ": settings.data_dir != default_data_dir().resolve(),
+    }
+    return "".join(words for words, is_needed in needed.items() if is_needed)

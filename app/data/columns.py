@@ -56,9 +56,7 @@ def require(names: Iterable[str], existing: Sequence[str], where: str = "data") 
         return
     near = difflib.get_close_matches(missing, existing, n=3, cutoff=0.5)
     there = f"The nearest are: {', '.join(near)}." if near else f"There are: {', '.join(existing[:30])}."
-    raise Invalid(
-        f"{where} names the column {missing!r}, which is not there.", code="column_missing", remedy=there
-    )
+    raise Invalid(f"{where} names the column {missing!r}, which is not there.", code="column_missing", remedy=there)
 
 
 def require_roles(options: SourceOptions, existing: Sequence[str]) -> None:
@@ -67,9 +65,7 @@ def require_roles(options: SourceOptions, existing: Sequence[str]) -> None:
     """
     reserved = sorted(RESERVED & set(existing) - {ROW_ORDER})
     if reserved:
-        raise Invalid(
-            f"A column may not be called {reserved[0]!r}.", code="column_reserved", remedy="Rename it."
-        )
+        raise Invalid(f"A column may not be called {reserved[0]!r}.", code="column_reserved", remedy="Rename it.")
     require([options.label], existing, "data.label")
     require([options.key] if options.key else [], existing, "data.key")
     require([options.time] if has_times(options) and options.time else [], existing, "data.time")
@@ -93,9 +89,7 @@ def features_of(options: SourceOptions, existing: Sequence[str]) -> tuple[str, .
 def require_readable(table: pa.Table, label: str, features: Sequence[str]) -> None:
     """Raises Invalid `column_type` for a label or feature that is neither number, text nor true/false."""
     if not features:
-        raise Invalid(
-            "No column is left to be a feature.", code="column_missing", remedy="Look at data.ignore."
-        )
+        raise Invalid("No column is left to be a feature.", code="column_missing", remedy="Look at data.ignore.")
     for name in (label, *features):
         dtype = table.schema.field(name).type
         if kind_of(dtype) in ("moment", "other"):

@@ -34,9 +34,7 @@ class Identified:
         return replace(self, identities=self.identities[rows])
 
 
-def identify(
-    table: pa.Table, key: str | None, features: Sequence[str], fixed: Mapping[str, str] | None
-) -> Identified:
+def identify(table: pa.Table, key: str | None, features: Sequence[str], fixed: Mapping[str, str] | None) -> Identified:
     """Every row's identity. `fixed` are the columns that the model's data versions have hashed so far.
 
     Raises Refused `split_would_leak` where one of those has gone or changed its kind: rows would change sides.

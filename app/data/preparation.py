@@ -34,9 +34,7 @@ class Prepared:
     high_water: str | None
 
 
-def prepare(
-    table: pa.Table, definition: Definition, *, before: dict[str, Any] | None, judged: Identities
-) -> Prepared:
+def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] | None, judged: Identities) -> Prepared:
     """`before` and `judged` come from the model's latest data version, see `splits.assign`."""
     data = definition.data
     if not table.num_rows:
@@ -121,6 +119,4 @@ def _in_order(
 
 
 def _insufficient(why: str) -> Invalid:
-    return Invalid(
-        why, code="insufficient_data", remedy="Look at the source; labels may come later than rows."
-    )
+    return Invalid(why, code="insufficient_data", remedy="Look at the source; labels may come later than rows.")

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.data import sources
@@ -69,9 +68,7 @@ async def resolve(session: AsyncSession, model: str, name: str) -> DataVersion |
     """
     if name == LATEST:
         return None
-    query = select(DataVersion).where(
-        DataVersion.model == model, DataVersion.digest.startswith(name, autoescape=True)
-    )
+    query = select(DataVersion).where(DataVersion.model == model, DataVersion.digest.startswith(name, autoescape=True))
     found = (await session.scalars(query.limit(2))).all() if len(name) >= SHORTEST_PREFIX else []
     if len(found) > 1:
         raise Invalid(
@@ -106,9 +103,7 @@ async def count_new(session: AsyncSession, model: str, definition: Definition) -
     return found if trained is None or same_time else max(0, found - trained.rows)
 
 
-async def post_samples(
-    session: AsyncSession, applied: Applied, rows: Sequence[dict[str, Any]]
-) -> SamplesAccepted:
+async def post_samples(session: AsyncSession, applied: Applied, rows: Sequence[dict[str, Any]]) -> SamplesAccepted:
     """Keeps all rows or none. Raises Invalid naming each bad row and column."""
     data = applied.definition.data
     if data.source != "samples":
@@ -129,15 +124,11 @@ async def post_samples(
 
 async def post_quality(session: AsyncSession, report: Quality, *, actor: str) -> int:
     """The id of the report, which is kept and recorded."""
-    added = DataQuality(
-        model=report.model, status=report.status, source=report.source, details=report.details
-    )
+    added = DataQuality(model=report.model, status=report.status, source=report.source, details=report.details)
     session.add(added)
     await session.flush()
     evidence = {"source": report.source, "details": report.details}
-    await record(
-        session, kind="data.quality", actor=actor, model=report.model, after=report.status, evidence=evidence
-    )
+    await record(session, kind="data.quality", actor=actor, model=report.model, after=report.status, evidence=evidence)
     return added.id
 
 
@@ -170,9 +161,7 @@ async def list_versions(
     if after is not None:
         last = await session.get(DataVersion, tuple(after.split(":", 1))) if ":" in after else None
         if last is None:
-            raise Invalid(
-                "`after` is no cursor of this list.", code="invalid_cursor", remedy="Send `next` as it came."
-            )
+            raise Invalid("`after` is no cursor of this list.", code="invalid_cursor", remedy="Send `next` as it came.")
         query = query.where(place < tuple_(last.created_at, last.model, last.digest))
     found = (await session.scalars(query.limit(limit + 1))).all()
     page = found[:limit]

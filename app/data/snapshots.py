@@ -139,9 +139,7 @@ def _write(table: pa.Table, definition: Definition, store: Path, previous: DataV
         dropped=prepared.dropped,
         duplicates=prepared.duplicates,
         labels=_labels(rows[definition.data.label]),
-        columns=[
-            {"name": field.name, "type": str(field.type)} for field in rows.schema if field.name != SPLIT
-        ],
+        columns=[{"name": field.name, "type": str(field.type)} for field in rows.schema if field.name != SPLIT],
         split=prepared.fixed,
         high_water=prepared.high_water,
         source=definition.data.model_dump(mode="json"),
@@ -172,9 +170,7 @@ def _publish(prepared: Prepared, store: Path) -> tuple[str, int]:
 def _write_parquet(path: Path, prepared: Prepared) -> None:
     """Nothing in the file varies but its content: no time of writing, no name, every option given."""
     rows = prepared.rows
-    with pq.ParquetWriter(
-        path, rows.schema, version="2.6", compression="zstd", compression_level=3
-    ) as writer:
+    with pq.ParquetWriter(path, rows.schema, version="2.6", compression="zstd", compression_level=3) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP)
         if len(prepared.judged):
             encoded = base64.b64encode(prepared.judged.astype("<u8").tobytes())

@@ -102,9 +102,7 @@ def by_time(times: Numbers, split: Split, edge: float, judged: Sequence[Stretch]
     sides[times >= edge] = HOLDOUT
     free = times[sides == TRAIN]
     if len(free):
-        sides[(sides == TRAIN) & (times >= _newest(free, split.validation / (1 - split.holdout)))] = (
-            VALIDATION
-        )
+        sides[(sides == TRAIN) & (times >= _newest(free, split.validation / (1 - split.holdout)))] = VALIDATION
     return sides
 
 
@@ -147,9 +145,7 @@ def same_order(identities: Identities, order: dict[str, Any]) -> None:
     )
 
 
-def _by_remembered_time(
-    times: Times, split: Split, before: dict[str, Any] | None
-) -> tuple[Sides, dict[str, Any]]:
+def _by_remembered_time(times: Times, split: Split, before: dict[str, Any] | None) -> tuple[Sides, dict[str, Any]]:
     if before is not None and before["kind"] != times.kind:
         raise _would_leak(f"the time was a {before['kind']} and is a {times.kind}")
     judged = [(decode(start)[0], decode(end)[0]) for start, end in before["judged"]] if before else []

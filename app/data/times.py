@@ -110,6 +110,4 @@ def _moments(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def _unreadable(name: str, why: str) -> Invalid:
     remedy = "Give numbers, timestamps, or text such as 2024-05-31T08:00:00Z; or use time: '@row'."
-    return Invalid(
-        f"data.time names {name!r}, which cannot order rows: {why}.", code="time_unreadable", remedy=remedy
-    )
+    return Invalid(f"data.time names {name!r}, which cannot order rows: {why}.", code="time_unreadable", remedy=remedy)

@@ -56,7 +56,9 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
         raise Invalid(
             f"No worker has announced the model type {type!r}.",
             code="unknown_model_type",
-            remedy=f"Known are: {', '.join(known)}." if known else "Start a worker; it announces its types within seconds.",
+            remedy=f"Known are: {', '.join(known)}."
+            if known
+            else "Start a worker; it announces its types within seconds.",
         )
     validator = jsonschema.Draft202012Validator(published.params_schema)
     errors = [
@@ -82,7 +84,8 @@ async def load(session: AsyncSession, model: str, revision: int | None = None) -
     stored = await session.get(ModelDefinition, (model, wanted))
     if stored is None:
         raise NotFound(
-            f"Model {model} has no revision {wanted}; its newest is {row.revision}.", code="revision_not_found"
+            f"Model {model} has no revision {wanted}; its newest is {row.revision}.",
+            code="revision_not_found",
         )
     return Applied(model, wanted, Definition.model_validate(stored.definition))
 
@@ -96,14 +99,15 @@ async def resolve_model(session: AsyncSession, model: str | None, model_type: st
         applied = await load(session, model)
         if model_type not in (None, applied.definition.type):
             raise Invalid(
-                f"Model {model} is of type {applied.definition.type}, not {model_type}.", code="model_type_mismatch"
+                f"Model {model} is of type {applied.definition.type}, not {model_type}.",
+                code="model_type_mismatch",
             )
         return applied
     query = select(Model.name).order_by(Model.name)
     names = (await session.scalars(query if model_type is None else query.where(Model.type == model_type))).all()
     if len(names) == 1:
         return await load(session, names[0])
-    if model_type in names:
+    if model_type is not None and model_type in names:
         return await load(session, model_type)
     if not names:
         raise NotFound(
@@ -114,7 +118,7 @@ async def resolve_model(session: AsyncSession, model: str | None, model_type: st
     raise Invalid(
         "Several models could be meant; name one.",
         code="model_ambiguous",
-        remedy=f"Send \"model\" with one of: {', '.join(names)}.",
+        remedy=f'Send "model" with one of: {", ".join(names)}.',
         models=list(names),
     )
 

@@ -24,7 +24,7 @@ async def record(
     reason: str | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> None:
-    """`kind` is `<thing>.<what happened>`, such as `job.accepted` or `slots.reloaded`; `before` → `after` its states."""
+    """`kind` is `<thing>.<what happened>`, such as `job.accepted`; `before` → `after` are the states of that thing."""
     row = {
         "kind": kind,
         "actor": actor,

@@ -22,7 +22,7 @@ from app.runtimes.schema import Label
 __all__ = ["CriterionResult", "Gate", "GateReport", "Mode", "Outcome", "Verdict", "comparison", "judge"]
 
 
-def judge(  # noqa: PLR0917 - who is judged on what, by which gate: read in that order
+def judge(
     candidate: Predictor,
     incumbent: Predictor | None,
     incumbent_number: int | None,
@@ -77,9 +77,7 @@ def _measured(
         return f"{who} cannot be measured: {error}"
 
 
-def _evidence(
-    gate: Gate, mine: Measured | str, theirs: Measured | str | None, seed: int
-) -> dict[str, Evidence]:
+def _evidence(gate: Gate, mine: Measured | str, theirs: Measured | str | None, seed: int) -> dict[str, Evidence]:
     """What each criterion is judged by. Latency is a figure of batches, not of rows: it has no interval."""
     names = gate.effective().keys()
     intervals: dict[str, tuple[float, float]] = {}

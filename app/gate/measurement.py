@@ -24,7 +24,7 @@ TIMED_BATCHES = 100
 TIMING_BUDGET_SECONDS = 10.0
 
 
-class Unmeasurable(Exception):  # noqa: N818 - an answer of the gate, not an error of the program
+class Unmeasurable(Exception):
     """A version that cannot answer the holdout's rows; the message says why."""
 
 
@@ -86,9 +86,7 @@ def _timed_predictions(predictor: Predictor, batch: Batch) -> tuple[list[Predict
     parts: list[Prediction] = []
     seconds: list[float] = []
     predictor.predict(_cut(batch, 0))  # the first call allocates; a replica is warmed before it serves, too
-    while len(parts) * BATCH_ROWS < len(batch) or (
-        len(parts) < TIMED_BATCHES and sum(seconds) < TIMING_BUDGET_SECONDS
-    ):
+    while len(parts) * BATCH_ROWS < len(batch) or (len(parts) < TIMED_BATCHES and sum(seconds) < TIMING_BUDGET_SECONDS):
         part = _cut(batch, len(parts) * BATCH_ROWS)
         started = perf_counter()
         parts.append(predictor.predict(part))

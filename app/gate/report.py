@@ -42,7 +42,4 @@ class GateReport(Strict):
 
 def comparison(report: GateReport) -> dict[str, dict[str, float | None]]:
     """The runbook's "delta against production model": `{metric: {candidate, incumbent, delta}}`."""
-    return {
-        c.name: {"candidate": c.candidate, "incumbent": c.incumbent, "delta": c.delta}
-        for c in report.criteria
-    }
+    return {c.name: {"candidate": c.candidate, "incumbent": c.incumbent, "delta": c.delta} for c in report.criteria}

@@ -104,9 +104,7 @@ def _compared(evidence: Evidence, allowed: float, worse: int, mode: Mode) -> tup
     if isinstance(evidence.incumbent, str):
         return "inconclusive", evidence.incumbent
     assert evidence.delta is not None
-    found = (
-        f"{evidence.candidate:.6g} against the incumbent's {evidence.incumbent:.6g} ({evidence.delta:+.6g})"
-    )
+    found = f"{evidence.candidate:.6g} against the incumbent's {evidence.incumbent:.6g} ({evidence.delta:+.6g})"
     if worse * evidence.delta > allowed + TOLERANCE:
         return "fail", f"{found} is a loss beyond {allowed:g}"
     if mode == "point":
@@ -114,17 +112,13 @@ def _compared(evidence: Evidence, allowed: float, worse: int, mode: Mode) -> tup
     return _confident(found, evidence.interval, allowed, worse)
 
 
-def _confident(
-    found: str, interval: tuple[float, float] | None, allowed: float, worse: int
-) -> tuple[Outcome, str]:
+def _confident(found: str, interval: tuple[float, float] | None, allowed: float, worse: int) -> tuple[Outcome, str]:
     if interval is None:
         return "inconclusive", f"{found} has no interval to be confident by: bound it with min or max instead"
     low, high = interval
     span = f"the interval of the difference, {low:+.4g} to {high:+.4g},"
     if max(worse * low, worse * high) > allowed + TOLERANCE:
-        wide = (
-            f"is {high - low:.4g} wide and does not exclude a loss beyond {allowed:g}: more rows are needed"
-        )
+        wide = f"is {high - low:.4g} wide and does not exclude a loss beyond {allowed:g}: more rows are needed"
         return "inconclusive", f"{found}, but {span} {wide}"
     return "pass", f"{found}, and {span} excludes a loss beyond {allowed:g}"
 

@@ -32,7 +32,7 @@ async def list_keys(session: AsyncSession) -> Sequence[ApiKey]:
 
 async def revoke_key(session: AsyncSession, id: str, *, actor: str) -> ApiKey:
     """Revoking twice changes nothing. Raises NotFound."""
-    key = await session.scalar(
+    key: ApiKey | None = await session.scalar(
         update(ApiKey)
         .where(ApiKey.id == id, ApiKey.revoked_at.is_(None))
         .values(revoked_at=clock(), revoked_by=actor)

@@ -31,15 +31,13 @@ async def open_incident(
         "evidence": evidence,
     }
     incident = (await session.scalars(insert(Incident).values(values).returning(Incident))).one()
-    await record(
-        session, kind="incident.opened", actor=actor, model=model, job_id=job_id, after=severity, reason=title
-    )
+    await record(session, kind="incident.opened", actor=actor, model=model, job_id=job_id, after=severity, reason=title)
     return incident
 
 
 async def close_incident(session: AsyncSession, id: int, *, actor: str, note: str) -> Incident:
     """Raises NotFound, or Refused where it is closed already."""
-    closed = await session.scalar(
+    closed: Incident | None = await session.scalar(
         update(Incident)
         .where(Incident.id == id, Incident.closed_at.is_(None))
         .values(closed_at=clock(), closed_by=actor, note=note)

@@ -33,7 +33,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a reload or rollback answers: the slots, the receipts, and the live replicas that have given none in time."""
+    """What a reload or rollback answers: the slots, the receipts, and the live replicas that gave none in time."""
 
     slots: ModelSlots
     changed: bool
@@ -51,9 +51,7 @@ class Coordinator:
 
     async def reload(self, change: Change, *, watch_minutes: float) -> Settled:
         """Raises what swap.reload raises; ReplicasNotReady only after waiting."""
-        swapped = await self._when_ready(
-            lambda session: swap.reload(session, change, watch_minutes=watch_minutes)
-        )
+        swapped = await self._when_ready(lambda session: swap.reload(session, change, watch_minutes=watch_minutes))
         return await self._settle(swapped)
 
     async def rollback(self, change: Change, *, version: int | None, hold: bool) -> Settled:
@@ -103,13 +101,13 @@ class Coordinator:
 
 async def _committed_at(session: AsyncSession, slots: ModelSlots) -> datetime | None:
     """When the present generation began."""
-    query = select(SlotHistory.at).where(
-        SlotHistory.model == slots.model, SlotHistory.generation == slots.generation
-    )
+    query = select(SlotHistory.at).where(SlotHistory.model == slots.model, SlotHistory.generation == slots.generation)
     at: datetime | None = await session.scalar(query.order_by(SlotHistory.id).limit(1))
     return at
 
 
 def _receipt(replica: ReplicaSlots, committed_at: datetime | None) -> Receipt:
     took = (replica.served_at - committed_at).total_seconds() * 1_000 if replica.served_at and committed_at else None
-    return Receipt(str(replica.replica), replica.host, replica.served, None if took is None else max(0.0, round(took, 1)))
+    return Receipt(
+        str(replica.replica), replica.host, replica.served, None if took is None else max(0.0, round(took, 1))
+    )

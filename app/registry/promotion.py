@@ -18,7 +18,7 @@ from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 
 
 async def promote(session: AsyncSession, model: str | None = None) -> None:
-    """Stages and reloads whatever may be, of one model or of all; a refusal means not now, and the next tick asks again."""
+    """Stages and reloads whatever may be, of one model or of all. A refusal means not now: the next tick asks again."""
     for version in await _unstaged(session, model):
         await _stage(session, version)
     for slots in await _never_active_standbys(session, model):

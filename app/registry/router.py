@@ -32,7 +32,6 @@ IfMatch = Annotated[str | None, Header(description="the ETag of GET /model/slots
 
 @router.get("/slots")
 async def show_slots(
-    request: Request,
     response: Response,
     session: Session,
     _: Viewer,
@@ -50,7 +49,11 @@ async def show_slots(
 
 @router.post("/reload")
 async def reload(
-    request: Request, session: Session, operator: Operator, body: ReloadRequest | None = None, if_match: IfMatch = None
+    request: Request,
+    session: Session,
+    operator: Operator,
+    body: ReloadRequest | None = None,
+    if_match: IfMatch = None,
 ) -> SwapAnswer:
     """The blue-green swap. 200 with receipts once it is true everywhere, or naming the replicas still missing."""
     body = body or ReloadRequest()
@@ -126,9 +129,7 @@ async def stage(
 
 
 @router.get("/diff")
-async def diff(
-    session: Session, _: Viewer, older: int, newer: int, model: str | None = None
-) -> DifferenceView:
+async def diff(session: Session, _: Viewer, older: int, newer: int, model: str | None = None) -> DifferenceView:
     named = (await resolve_model(session, model)).model
     found = await service.differences(session, named, older, newer)
     return DifferenceView(model=named, older=older, newer=newer, differences=found)
@@ -145,7 +146,10 @@ async def show_history(
 ) -> Page[HistoryView]:
     """Who was active when, and on whose say. With `at` (with a time zone) only what was in force at that time."""
     if at is not None and at.tzinfo is None:
-        raise Invalid("`at` needs a time zone, such as 2026-11-21T03:00:00Z.", errors=[{"field": "at", "message": "no time zone"}])
+        raise Invalid(
+            "`at` needs a time zone, such as 2026-11-21T03:00:00Z.",
+            errors=[{"field": "at", "message": "no time zone"}],
+        )
     named = (await resolve_model(session, model)).model
     rows = await service.history(session, named, at=at, after=after, limit=limit)
     page = [HistoryView.model_validate(row) for row in rows[:limit]]
@@ -175,6 +179,7 @@ def _revision(if_match: str | None) -> int | None:
     found = re.fullmatch(r'(?:W/)?"(\d+)(?:/[^"]*)?"', if_match)
     if found is None:
         raise Invalid(
-            "If-Match is not an ETag of GET /model/slots.", errors=[{"field": "If-Match", "message": "not an ETag"}]
+            "If-Match is not an ETag of GET /model/slots.",
+            errors=[{"field": "If-Match", "message": "not an ETag"}],
         )
     return int(found[1])

@@ -22,9 +22,7 @@ async def get_slots(session: AsyncSession, model: str) -> tuple[ModelSlots, Sequ
     return slots, await swap.live_replicas(session, model)
 
 
-async def list_versions(
-    session: AsyncSession, model: str, *, after: int | None, limit: int
-) -> Sequence[ModelVersion]:
+async def list_versions(session: AsyncSession, model: str, *, after: int | None, limit: int) -> Sequence[ModelVersion]:
     """Newest first, from below the number `after`; one more than `limit`."""
     query = select(ModelVersion).where(ModelVersion.model == model).order_by(ModelVersion.number.desc())
     if after is not None:

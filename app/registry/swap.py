@@ -1,10 +1,10 @@
-"""The life of a swap. Every change of `model_slots` is in this file: one row a model, compared and swapped under its lock.
+"""The life of a swap. Every change of `model_slots` is in this file: one row a model, compared and swapped.
 
     stage ─▶ (replicas warm the standby) ─▶ reload: active ⇄ standby ─▶ (receipts) settled
                                             rollback: back to the version that was active before
 
-A change is one UPDATE guarded by the revision that was read under FOR UPDATE, with history, event and NOTIFY in the same
-transaction. Replicas renew their lease under a shared lock of the same row, so nobody joins or renews between the
+A change is one UPDATE guarded by the revision that was read under FOR UPDATE, with history, event and NOTIFY in the
+same transaction. Replicas renew their lease under a shared lock of the same row, so nobody joins or renews between the
 readiness check and the commit. There is no state in between: the row changed or it did not (PROTOCOL).
 """
 
@@ -52,7 +52,7 @@ class ReplicasNotReady(Refused):
 
 @dataclass(frozen=True)
 class Change:
-    """Who changes slots, why, and what they expected to find (`If-Match` is the revision, `expected_active` a number)."""
+    """Who changes slots, why, and what they expected to find (the revision of `If-Match`, `expected_active`)."""
 
     model: str
     actor: str
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Swapped:
-    """The slots after a change. `changed` is false where they were so already; `left_out` names replicas not waited for."""
+    """The slots after a change. `changed` is false where they were so already; `left_out` replicas were not waited for."""
 
     slots: ModelSlots
     changed: bool
@@ -269,7 +269,7 @@ async def _check_watch(session: AsyncSession, slots: ModelSlots) -> None:
     protected = slots.standby is not None and slots.standby == slots.previous and slots.watch_until is not None
     if protected and await session.scalar(select(clock() < slots.watch_until)):
         raise Refused(
-            f"Version {slots.standby} in standby is the rollback target until {slots.watch_until:%Y-%m-%d %H:%M:%S %Z}.",
+            f"Version {slots.standby} in standby is the rollback target until {slots.watch_until:%Y-%m-%d %H:%M:%S}.",
             code="watch_running",
             remedy="Wait for the watch to end; what passed the gate is staged by itself then.",
         )

@@ -40,7 +40,7 @@ def load(store: Path, number: int, artifact: str, p99_limit: float) -> Loaded:
 
 
 def smoke_test(predictor: Predictor, p99_limit: float) -> dict[str, Any]:
-    """The version's smoke inputs, one request each: all answered, finite, scores in [0, 1], p99 in seconds in the limit."""
+    """The version's smoke inputs, one request each: all finite, scores in [0, 1], p99 in seconds within the limit."""
     inputs = predictor.smoke_inputs()
     scores, seconds = [], []
     for row in inputs:

@@ -222,7 +222,7 @@ class Replica:
                 loaded.load, self._settings.store, number, version.artifact, limit
             )
             shelf.failed.pop(number, None)
-        except Exception as error:  # noqa: BLE001 - whatever a runtime throws is what the operator must read
+        except Exception as error:
             log.exception("version %s of %s could not be loaded", number, model)
             shelf.failed[number] = (f"{type(error).__name__}: {error}", time.monotonic())
         finally:

@@ -23,7 +23,10 @@ ROWS_ON_THE_LOOP = 200
     "/predict/batch",
     response_model=PredictAnswer,
     openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": PredictRequest.model_json_schema()}}}
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": PredictRequest.model_json_schema()}},
+        }
     },
 )
 async def predict_batch(request: Request, _: Predictor) -> Response:
@@ -54,7 +57,11 @@ async def predict_batch(request: Request, _: Predictor) -> Response:
         "request_id": request_id,
     }
     headers = {"X-Request-ID": request_id} | ({} if replica.has_lease else {"X-Model-Stale": "true"})
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json", headers=headers)
+    return Response(
+        orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY),
+        media_type="application/json",
+        headers=headers,
+    )
 
 
 def slots_of(replica: Replica, model: str | None) -> Slots:
@@ -68,7 +75,7 @@ def slots_of(replica: Replica, model: str | None) -> Slots:
         raise Invalid(
             "Several models could be meant; name one.",
             code="model_ambiguous",
-            remedy=f"Send \"model\" with one of: {', '.join(known)}.",
+            remedy=f'Send "model" with one of: {", ".join(known)}.',
             models=known,
         )
     if model in replica.unloaded or (model is None and known):

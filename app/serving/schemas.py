@@ -32,7 +32,7 @@ class PredictAnswer(BaseModel):
 
 
 def decode(body: bytes) -> PredictRequest:
-    """Checks the envelope; the rows are checked against the version's schema. Raises Invalid, never echoing the body."""
+    """Checks the envelope; the version's schema checks the rows later. Raises Invalid, never echoing the body."""
     try:
         told = orjson.loads(body)
     except orjson.JSONDecodeError as error:

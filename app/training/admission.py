@@ -30,7 +30,7 @@ class Blocked:
 async def admit(
     session: AsyncSession, settings: Settings, applied: Applied, *, trigger: str, forced: bool, dry_run: bool
 ) -> None:
-    """Raises Refused with `reasons=[{code, message, remedy}]` unless nothing blocks; a dry run needs no prerequisites."""
+    """Raises Refused with `reasons=[{code, message, remedy}]` where something blocks; a dry run has no prerequisites."""
     found = [_training_is_enabled(settings), await _nobody_waits(session, applied.model)]
     if not dry_run:
         found += [
@@ -126,16 +126,22 @@ async def _automatic_may_run(session: AsyncSession, applied: Applied) -> list[Bl
             of_model, TrainingJob.trigger != MANUAL, TrainingJob.created_at > clock() - seconds(7 * 86_400)
         )
     )
-    cooldown = Blocked(
-        "cooldown",
-        f"The last training ended at {recent:%Y-%m-%d %H:%M} UTC; {rules.cooldown_minutes:g} minutes must pass.",
-        "Wait, or trigger by hand.",
-    ) if recent else None
-    budget = Blocked(
-        "weekly_budget",
-        f"{spent} automatic trainings in the last seven days; the budget is {rules.weekly_budget}.",
-        "Raise triggers.weekly_budget, or trigger by hand.",
-    ) if (spent or 0) >= rules.weekly_budget else None
+    cooldown = (
+        Blocked(
+            "cooldown",
+            f"The last training ended at {recent:%Y-%m-%d %H:%M} UTC; {rules.cooldown_minutes:g} minutes must pass.",
+            "Wait, or trigger by hand.",
+        )
+        if recent
+        else None
+    )
+    budget = (
+        Blocked(
+            "weekly_budget",
+            f"{spent} automatic trainings in the last seven days; the budget is {rules.weekly_budget}.",
+            "Raise triggers.weekly_budget, or trigger by hand.",
+        )
+        if (spent or 0) >= rules.weekly_budget
+        else None
+    )
     return [cooldown, budget]
-
-

@@ -131,9 +131,7 @@ async def stream_events(
 
 
 @router.get("/jobs/{job_id}/logs")
-async def show_logs(
-    job_id: int, session: Session, _: Viewer, after: After = 0, limit: Limit = 500
-) -> Page[LogLine]:
+async def show_logs(job_id: int, session: Session, _: Viewer, after: After = 0, limit: Limit = 500) -> Page[LogLine]:
     """Oldest first; `after` is the id of the last line that the caller has."""
     await service.get_job(session, job_id)
     rows = await service.logs(session, job_id, after, limit)
@@ -153,9 +151,7 @@ async def show_metrics(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-async def cancel(
-    job_id: int, session: Session, principal: Trainer, body: CancelRequest | None = None
-) -> JobView:
+async def cancel(job_id: int, session: Session, principal: Trainer, body: CancelRequest | None = None) -> JobView:
     """`cancelling` until the job's processes are gone, then `cancelled`; its checkpoint is kept."""
     async with session.begin():
         job = await service.cancel(session, job_id, principal, body.reason if body else None)
@@ -163,9 +159,7 @@ async def cancel(
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202)
-async def resume(
-    job_id: int, request: Request, response: Response, session: Session, principal: Trainer
-) -> JobView:
+async def resume(job_id: int, request: Request, response: Response, session: Session, principal: Trainer) -> JobView:
     """A new job that continues from the checkpoint of a failed or cancelled one."""
     async with session.begin():
         job = await service.resume(session, request.app.state.settings, job_id, principal)

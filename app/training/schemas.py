@@ -104,7 +104,7 @@ class JobView(BaseModel):
 
 
 class TriggerAnswer(JobView):
-    """`accepted`: a new job. `replayed`: the first answer to this idempotency key. `coalesced`: an equal job is open."""
+    """`accepted`: a new job. `replayed`: the job of this idempotency key. `coalesced`: an equal job is open."""
 
     outcome: Literal["accepted", "replayed", "coalesced"]
     warnings: list[str] = Field(default_factory=list)

@@ -63,9 +63,7 @@ async def trigger(
     job = await _equal_open_job(session, wanted)
     outcome: Outcome = "coalesced"
     if job is None:
-        await admit(
-            session, settings, applied, trigger=trigger, forced=request.force, dry_run=request.dry_run
-        )
+        await admit(session, settings, applied, trigger=trigger, forced=request.force, dry_run=request.dry_run)
         outcome, job = "accepted", await _create(session, wanted, principal, trigger)
     if idempotency_key is not None:
         await _remember(session, principal, idempotency_key, body_digest, job)
@@ -80,7 +78,8 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
     old = await get_job(session, job_id)
     if old.state not in (JobState.FAILED, JobState.CANCELLED):
         raise Refused(
-            f"Job {job_id} is {old.state}; only a failed or cancelled job can be resumed.", code="not_resumable"
+            f"Job {job_id} is {old.state}; only a failed or cancelled job can be resumed.",
+            code="not_resumable",
         )
     await session.execute(select(Model.name).where(Model.name == old.model).with_for_update(key_share=True))
     applied = await resolve_model(session, old.model)
@@ -112,9 +111,7 @@ async def latest_job(session: AsyncSession, model: str) -> TrainingJob:
     newest_first = query.order_by((TrainingJob.state == JobState.RUNNING).desc(), TrainingJob.id.desc()).limit(1)
     job = await session.scalar(newest_first)
     if job is None:
-        raise NotFound(
-            f"Model {model} was never trained.", code="no_job", remedy=f"Trigger it: refit trigger {model}."
-        )
+        raise NotFound(f"Model {model} was never trained.", code="no_job", remedy=f"Trigger it: refit trigger {model}.")
     return job
 
 
@@ -170,9 +167,7 @@ async def warnings(session: AsyncSession, job: TrainingJob) -> list[str]:
     return [f"No live worker serves the queue {job.queue}: the job waits until one comes."]
 
 
-async def _first_answer(
-    session: AsyncSession, principal: Principal, key: str, body_digest: str
-) -> TrainingJob | None:
+async def _first_answer(session: AsyncSession, principal: Principal, key: str, body_digest: str) -> TrainingJob | None:
     seen = await session.get(IdempotencyKey, (principal.id, key))
     if seen is None:
         return None
@@ -186,15 +181,17 @@ async def _first_answer(
     return await get_job(session, seen.job_id)
 
 
-async def _remember(
-    session: AsyncSession, principal: Principal, key: str, body_digest: str, job: TrainingJob
-) -> None:
+async def _remember(session: AsyncSession, principal: Principal, key: str, body_digest: str, job: TrainingJob) -> None:
     values = {"principal": principal.id, "key": key, "body_sha256": body_digest, "job_id": job.id}
     await session.execute(insert(IdempotencyKey).values(values))
 
 
 async def _wanted(
-    session: AsyncSession, settings: Settings, request: TriggerRequest, applied: Applied, model_type: ModelType
+    session: AsyncSession,
+    settings: Settings,
+    request: TriggerRequest,
+    applied: Applied,
+    model_type: ModelType,
 ) -> dict[str, Any]:
     """The columns of the job that is asked for. Equal jobs have equal `equality`: what is trained, not why."""
     definition = applied.definition
@@ -202,7 +199,7 @@ async def _wanted(
     what = {
         "model": applied.model,
         "definition_revision": applied.revision,
-        "data_version": named or "latest",
+        "data_version": named.digest if named else "latest",
         "params": definition.training | request.params,
         "dry_run": request.dry_run,
     }
@@ -231,14 +228,17 @@ async def _equal_open_job(session: AsyncSession, wanted: Mapping[str, Any]) -> T
     return job
 
 
-async def _create(
-    session: AsyncSession, values: Mapping[str, Any], principal: Principal, trigger: str
-) -> TrainingJob:
+async def _create(session: AsyncSession, values: Mapping[str, Any], principal: Principal, trigger: str) -> TrainingJob:
     actor = str(principal)
     # The caller rings after its commit; should it die before that, the sweep rings two seconds later.
     told = {"actor": actor, "trigger": trigger, "ring_at": clock() + seconds(2)}
     job = (await session.scalars(insert(TrainingJob).values(**values, **told).returning(TrainingJob))).one()
-    evidence = {"trigger": trigger, "forced": job.forced, "data_version": job.data_version, "dry_run": job.dry_run}
+    evidence = {
+        "trigger": trigger,
+        "forced": job.forced,
+        "data_version": job.data_version,
+        "dry_run": job.dry_run,
+    }
     await record(
         session,
         kind="job.accepted",

@@ -55,7 +55,7 @@ TERMINAL = tuple(state for state in JobState if state.is_terminal)
 LOST = {
     "code": "worker_lost",
     "message": "The job's process or its worker died on every attempt.",
-    "remedy": "Read the logs of the last attempt. Often memory ran out: lower training.batch_size or give the worker more.",
+    "remedy": "Read the last attempt's log. Often memory ran out: lower training.batch_size or give the worker more.",
 }
 # What a runner holds, and gives up in every transition out of running.
 RELEASED: dict[str, Any] = {"owner": None, "lease_until": None}
@@ -216,9 +216,7 @@ async def complete(session: AsyncSession, claim: Claim, version: Mapping[str, An
 
 async def complete_dry_run(session: AsyncSession, claim: Claim, plan: dict[str, Any]) -> bool:
     """A dry run ends with its plan and makes no version."""
-    jobs = await _move(
-        session, JobState.RUNNING, JobState.COMPLETED, _held(claim), plan=plan, progress=1.0, **RELEASED
-    )
+    jobs = await _move(session, JobState.RUNNING, JobState.COMPLETED, _held(claim), plan=plan, progress=1.0, **RELEASED)
     return await _told(session, jobs, "job.completed", before=JobState.RUNNING)
 
 
@@ -258,7 +256,7 @@ async def release(session: AsyncSession, claim: Claim, *, reason: str, counts: b
 
 
 async def request_cancel(session: AsyncSession, job_id: int, *, actor: str, reason: str | None) -> TrainingJob | None:
-    """A waiting job is cancelled at once; a running one is asked to stop and stays running until its processes are gone.
+    """A waiting job is cancelled at once; a running one is asked to stop and runs until its processes are gone.
 
     None where the job has ended already.
     """
@@ -304,7 +302,7 @@ async def expire(session: AsyncSession) -> Sequence[TrainingJob]:
 
 
 async def take_rings(session: AsyncSession, every: float, limit: int = 100) -> list[tuple[int, str, int]]:
-    """(id, queue, priority) of waiting jobs whose bell is due, and puts it off by `every` seconds. Commit, then ring."""
+    """(id, queue, priority) of waiting jobs whose bell is due; the next is due in `every` seconds. Commit, then ring."""
     due = (
         select(TrainingJob.id)
         .where(TrainingJob.state == JobState.QUEUED, TrainingJob.ring_at <= clock())

@@ -11,7 +11,7 @@ RING_AGAIN_SECONDS = 30.0
 
 
 async def sweep(session: AsyncSession) -> list[tuple[int, str, int]]:
-    """One pass, in the caller's transaction. Returns (job id, queue, priority) of the bells to ring after the commit."""
+    """One pass, in the caller's transaction: (job id, queue, priority) of the bells to ring after the commit."""
     for job in await state.expire(session):
         if job.state == JobState.FAILED:
             await open_incident(

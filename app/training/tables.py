@@ -42,7 +42,9 @@ class TrainingJob(Base):
     # What was asked for
     definition_revision: Mapped[int]
     data_version: Mapped[str] = mapped_column(comment="'latest' as asked for, else a digest")
-    params: Mapped[dict[str, Any]] = mapped_column(comment="the definition's training parameters with the trigger's over them")
+    params: Mapped[dict[str, Any]] = mapped_column(
+        comment="the definition's training parameters with the trigger's over them"
+    )
     equality: Mapped[str] = mapped_column(comment="digest of what makes two jobs equal, for coalescing")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
     queue: Mapped[str]
@@ -160,5 +162,3 @@ class ScheduleFire(Base):
     due_at: Mapped[datetime] = mapped_column(primary_key=True)
     fired_at: Mapped[CreatedAt]
     outcome: Mapped[str]
-
-

@@ -31,9 +31,7 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=True),
@@ -66,9 +64,7 @@ def upgrade() -> None:
         sa.Column("closed_by", sa.Text(), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "severity IN ('P1', 'P2', 'P3', 'P4')", name=op.f("ck_incidents_severity_is_known")
-        ),
+        sa.CheckConstraint("severity IN ('P1', 'P2', 'P3', 'P4')", name=op.f("ck_incidents_severity_is_known")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
     )
     op.create_index(
@@ -83,9 +79,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("summary", sa.Text(), nullable=False),
         sa.Column("queue", sa.Text(), nullable=False),
-        sa.Column(
-            "params_schema", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
-        ),
+        sa.Column("params_schema", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column(
             "stages",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -141,9 +135,7 @@ def upgrade() -> None:
             server_default=sa.text("'{}'"),
             nullable=False,
         ),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.CheckConstraint(
             "status IN ('healthy', 'warning', 'critical')", name=op.f("ck_data_quality_status_is_known")
         ),
@@ -215,9 +207,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["model"], ["models.name"], name=op.f("fk_data_versions_model_models")),
         sa.PrimaryKeyConstraint("model", "digest", name=op.f("pk_data_versions")),
     )
-    op.create_index(
-        op.f("ix_data_versions_model_created_at"), "data_versions", ["model", "created_at"], unique=False
-    )
+    op.create_index(op.f("ix_data_versions_model_created_at"), "data_versions", ["model", "created_at"], unique=False)
     op.create_table(
         "model_definitions",
         sa.Column("model", sa.Text(), nullable=False),
@@ -299,9 +289,7 @@ def upgrade() -> None:
         "slot_history",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -362,9 +350,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.UUID(), nullable=True),
         sa.Column("fence", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column(
-            "ring_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("ring_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "created_at",
@@ -449,13 +435,9 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("job_id", sa.BigInteger(), nullable=False),
         sa.Column("attempt", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("line", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["training_jobs.id"], name=op.f("fk_job_logs_job_id_training_jobs")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["training_jobs.id"], name=op.f("fk_job_logs_job_id_training_jobs")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job_logs")),
     )
     op.create_index(op.f("ix_job_logs_job_id_id"), "job_logs", ["job_id", "id"], unique=False)
@@ -468,12 +450,8 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["training_jobs.id"], name=op.f("fk_job_metrics_job_id_training_jobs")
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["training_jobs.id"], name=op.f("fk_job_metrics_job_id_training_jobs")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job_metrics")),
     )
     op.create_index(op.f("ix_job_metrics_job_id_id"), "job_metrics", ["job_id", "id"], unique=False)
@@ -491,18 +469,14 @@ def upgrade() -> None:
         sa.Column("details", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column("gate", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column("verdict", sa.Text(), nullable=False),
-        sa.Column(
-            "incumbent", sa.BigInteger(), nullable=True, comment="the version that the gate compared with"
-        ),
+        sa.Column("incumbent", sa.BigInteger(), nullable=True, comment="the version that the gate compared with"),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["training_jobs.id"], name=op.f("fk_model_versions_job_id_training_jobs")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["training_jobs.id"], name=op.f("fk_model_versions_job_id_training_jobs")),
         sa.ForeignKeyConstraint(["model"], ["models.name"], name=op.f("fk_model_versions_model_models")),
         sa.PrimaryKeyConstraint("model", "number", name=op.f("pk_model_versions")),
     )
@@ -572,9 +546,7 @@ def downgrade() -> None:
         table_name="training_jobs",
         postgresql_where=sa.text("state = 'queued' AND attempt = 0"),
     )
-    op.drop_index(
-        "one_running_job_a_model", table_name="training_jobs", postgresql_where=sa.text("state = 'running'")
-    )
+    op.drop_index("one_running_job_a_model", table_name="training_jobs", postgresql_where=sa.text("state = 'running'"))
     op.drop_index(op.f("ix_training_jobs_model_id"), table_name="training_jobs")
     op.drop_table("training_jobs")
     op.drop_index(op.f("ix_slot_history_model_at"), table_name="slot_history")

@@ -180,9 +180,7 @@ def test_a_child_that_crashes_again_and_again_ends_it_all(tmp_path: Path) -> Non
     assert up.notes[-1] == "database SIGTERM"
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="the kernel of Linux tells children that their parent died"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells children that their parent died")
 def test_children_do_not_outlive_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     with running(tmp_path, "database", "api") as up:
         children = [child for child in up.descendants() if child.ppid() == up.process.pid]

@@ -153,9 +153,7 @@ def test_whoever_a_killed_start_left_behind_is_ended_by_the_next(tmp_path: Path)
             assert [process.wait(0) for process in left] == [0, 0]
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="the kernel of Linux tells children that their parent died"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells children that their parent died")
 def test_servers_do_not_outlive_whoever_started_them(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys\n"
@@ -184,9 +182,7 @@ def test_a_log_ends_up_in_the_error_of_a_server_that_cannot_start(tmp_path: Path
             pass
 
 
-def test_without_the_extra_the_error_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(binaries, "find_spec", lambda name: None)
     with pytest.raises(CannotStart, match="REFIT_DATABASE_URL") as error:
         binaries.postgres_programs(tmp_path, None)
@@ -204,14 +200,12 @@ class TestRoot:
     def test_serves_from_a_folder_that_is_closed_to_the_servers_account(self, tmp_path: Path) -> None:
         (tmp_path / "closed").mkdir(mode=0o700)
         with hold(tmp_path / "closed/data") as folder, postgres.running(folder, durable=False):
-            servers = psutil.Process().children(recursive=True)
+            servers = psutil.Process().children()
             assert servers
             assert all(server.uids().effective != 0 for server in servers)
         assert (tmp_path / "closed").stat().st_mode & 0o777 == 0o700
 
-    def test_copies_programs_that_the_servers_account_cannot_reach(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_copies_programs_that_the_servers_account_cannot_reach(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(account.Account, "reaches", lambda self, path: "site-packages" not in str(path))
         with tempfile.TemporaryDirectory() as open_to_all, hold(Path(open_to_all)) as folder:
             with postgres.running(folder, durable=False), broker.running(folder):

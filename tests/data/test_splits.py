@@ -38,9 +38,7 @@ def again(rows: pa.Table, wanted: Definition, last: Prepared | None = None) -> P
 def side(prepared: Prepared, name: str, column: str = "id") -> set[Any]:
     rows = prepared.rows
     return {
-        value
-        for value, its in zip(rows[column].to_pylist(), rows["__split"].to_pylist(), strict=True)
-        if its == name
+        value for value, its in zip(rows[column].to_pylist(), rows["__split"].to_pylist(), strict=True) if its == name
     }
 
 
@@ -112,9 +110,7 @@ def test_rows_without_a_key_keep_their_side_when_columns_come_and_change_places(
             "w": [None] * n,
         }
         names = [*order, "late"] if last else order
-        rows = pa.table(
-            {name: columns.get(name, range(n)) for name in names} | {"id": range(n), "y": [0] * n}
-        )
+        rows = pa.table({name: columns.get(name, range(n)) for name in names} | {"id": range(n), "y": [0] * n})
         last = again(rows, definition(ignore=["id"]), last)
         trained = {
             i
@@ -173,9 +169,7 @@ def test_a_column_that_rows_are_known_by_may_not_turn_into_text() -> None:
 
 
 def test_a_time_split_trains_on_the_oldest_and_judges_the_newest() -> None:
-    found = again(
-        table(1000), definition({"by": "time", "validation": 0.1, "holdout": 0.2}, key="id", time="t")
-    )
+    found = again(table(1000), definition({"by": "time", "validation": 0.1, "holdout": 0.2}, key="id", time="t"))
     assert side(found, "train") == set(range(700))
     assert side(found, "validation") == set(range(700, 800))
     assert side(found, "holdout") == set(range(800, 1000))

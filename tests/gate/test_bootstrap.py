@@ -19,12 +19,8 @@ def truth_of(n: int, positives: int) -> Integers:
     return np.repeat(np.array([1, 0]), [positives, n - positives])
 
 
-def intervals(
-    candidate: Answers, incumbent: Answers, *names: str, seed: int = 7
-) -> dict[str, tuple[float, float]]:
-    return paired_intervals(
-        names or tuple(METRICS), candidate, incumbent, resamples=2_000, confidence=0.95, seed=seed
-    )
+def intervals(candidate: Answers, incumbent: Answers, *names: str, seed: int = 7) -> dict[str, tuple[float, float]]:
+    return paired_intervals(names or tuple(METRICS), candidate, incumbent, resamples=2_000, confidence=0.95, seed=seed)
 
 
 def resampled(answers: Answers, rows: Integers) -> dict[str, float]:

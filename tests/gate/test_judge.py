@@ -21,9 +21,7 @@ class Version:
     """Answers with the column of its name as the score of the second label."""
 
     def __init__(self, column: str, labels: tuple[Label, ...] = LABELS) -> None:
-        self.schema = InputSchema(
-            columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5
-        )
+        self.schema = InputSchema(columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5)
 
     def predict(self, batch: Batch) -> Prediction:
         scores = batch.numeric[:, 0]
@@ -55,9 +53,7 @@ def report(
     **gate: Any,
 ) -> GateReport:
     rows = holdout() if table is None else table
-    return judge(
-        candidate, incumbent, number, rows, "is_fraud", Gate(**gate), mode=mode, data_version="d1", seed=1
-    )
+    return judge(candidate, incumbent, number, rows, "is_fraud", Gate(**gate), mode=mode, data_version="d1", seed=1)
 
 
 def outcomes(found: GateReport) -> dict[str, str]:
@@ -66,9 +62,7 @@ def outcomes(found: GateReport) -> dict[str, str]:
 
 def test_a_better_candidate_passes_all_of_the_runbooks_criteria() -> None:
     found = report(Version("good"), Version("fair"), mode="confident")
-    assert outcomes(found) == dict.fromkeys(
-        ["f1", "auc_roc", "precision", "recall", "latency_p99_seconds"], "pass"
-    )
+    assert outcomes(found) == dict.fromkeys(["f1", "auc_roc", "precision", "recall", "latency_p99_seconds"], "pass")
     assert (found.verdict, found.incumbent, found.rows) == ("pass", 7, 1_000)
     assert [c.n for c in found.criteria] == [1_000, 1_000, 1_000, 1_000, 100]  # of latency, batches
     assert found.rows_per_class == {"false": 600, "true": 400}

@@ -18,17 +18,13 @@ class Echo:
     """Answers with its numeric column as the probability of its last label, and records what it was asked."""
 
     def __init__(self, labels: tuple[Label, ...] = LABELS, column: str = "amount") -> None:
-        self.schema = InputSchema(
-            columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5
-        )
+        self.schema = InputSchema(columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5)
         self.asked: list[int] = []
 
     def predict(self, batch: Batch) -> Prediction:
         self.asked.append(len(batch))
         last = batch.numeric[:, 0]
-        rest = np.repeat(
-            ((1 - last) / (len(self.schema.labels) - 1))[:, None], len(self.schema.labels) - 1, axis=1
-        )
+        rest = np.repeat(((1 - last) / (len(self.schema.labels) - 1))[:, None], len(self.schema.labels) - 1, axis=1)
         probabilities = np.column_stack([rest, last]).astype(np.float32)
         return Prediction(probabilities, last, probabilities.argmax(axis=1).astype(np.int64))
 
@@ -69,9 +65,7 @@ def test_a_slow_version_is_timed_for_no_longer_than_the_budget(monkeypatch: pyte
 
 def test_labels_in_another_order_are_judged_as_the_candidates() -> None:
     table = rows(200)
-    same, turned = (
-        measure(Echo(labels), table, truth(table), LABELS) for labels in (LABELS, ("fraud", "ok"))
-    )
+    same, turned = (measure(Echo(labels), table, truth(table), LABELS) for labels in (LABELS, ("fraud", "ok")))
     assert turned.answers.probabilities == pytest.approx(1 - same.answers.probabilities, abs=1e-6)
     assert turned.figures["auc_roc"] == pytest.approx(1 - same.figures["auc_roc"])
     assert (turned.answers.predicted == 1 - same.answers.predicted).all()
@@ -128,9 +122,7 @@ def raising(prediction: Prediction) -> Prediction:
         (raising, "it cannot predict (RuntimeError: bad graph)"),
     ],
 )
-def test_a_version_that_answers_nonsense_is_unmeasurable(
-    answer: Callable[[Prediction], Prediction], why: str
-) -> None:
+def test_a_version_that_answers_nonsense_is_unmeasurable(answer: Callable[[Prediction], Prediction], why: str) -> None:
     table = rows(200)
     with pytest.raises(Unmeasurable) as caught:
         measure(broken(answer), table, truth(table), LABELS)

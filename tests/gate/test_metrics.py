@@ -60,9 +60,7 @@ EXPECTED: dict[str, Expected] = {
     "recall": by_label(reference.recall_score),
     "auc_roc": area,
     "accuracy": lambda a, w: reference.accuracy_score(a.truth, a.predicted, sample_weight=w),
-    "balanced_accuracy": lambda a, w: reference.balanced_accuracy_score(
-        a.truth, a.predicted, sample_weight=w
-    ),
+    "balanced_accuracy": lambda a, w: reference.balanced_accuracy_score(a.truth, a.predicted, sample_weight=w),
     "log_loss": log_loss,
     "brier": brier,
 }
@@ -79,17 +77,13 @@ def test_a_metric_is_scikit_learns_plain_and_weighted(name: str, k: int) -> None
         answers = answers_of(seed, 400, k, decimals)
         weights = np.random.default_rng(seed).integers(1, 4, size=(3, 400)).astype(np.float64)
         measured = METRICS[name](Tally(answers, weights))
-        assert point_estimates(answers)[name] == pytest.approx(
-            EXPECTED[name](answers, np.ones(400)), abs=1e-6
-        )
+        assert point_estimates(answers)[name] == pytest.approx(EXPECTED[name](answers, np.ones(400)), abs=1e-6)
         assert measured == pytest.approx([EXPECTED[name](answers, row) for row in weights], abs=1e-6)
 
 
 def test_the_area_for_several_labels_is_scikit_learns_one_against_the_rest() -> None:
     answers = answers_of(3, 300, 4)
-    expected = reference.roc_auc_score(
-        answers.truth, answers.probabilities, multi_class="ovr", average="macro"
-    )
+    expected = reference.roc_auc_score(answers.truth, answers.probabilities, multi_class="ovr", average="macro")
     assert point_estimates(answers)["auc_roc"] == pytest.approx(expected)
 
 

@@ -154,9 +154,7 @@ def test_with_enough_rows_the_worst_criterion_decides(outcomes: tuple[Outcome, .
 
 @pytest.mark.parametrize("rows_per_class", [FEW_ROWS, FEW_OF_A_CLASS, {"ok": 1_000, "fraud": 0}])
 @pytest.mark.parametrize("outcomes", list(itertools.product(get_args(Outcome), repeat=2)))
-def test_with_too_few_rows_nothing_is_decided(
-    outcomes: tuple[Outcome, ...], rows_per_class: dict[str, int]
-) -> None:
+def test_with_too_few_rows_nothing_is_decided(outcomes: tuple[Outcome, ...], rows_per_class: dict[str, int]) -> None:
     assert decided(outcomes, rows_per_class) == "inconclusive"
 
 

@@ -77,9 +77,7 @@ def test_numbers_become_float32(values: pa.Array, expected: list[float]) -> None
         (pa.array([[1]]), "categorical", "column 'c' must hold names, not list"),
     ],
 )
-def test_a_column_that_cannot_be_read_is_named_with_the_reason(
-    values: pa.Array, kind: Kind, message: str
-) -> None:
+def test_a_column_that_cannot_be_read_is_named_with_the_reason(values: pa.Array, kind: Kind, message: str) -> None:
     with pytest.raises(Invalid) as caught:
         to_batch(pa.table({"c": values}), schema(c=kind))
     assert message in caught.value.message
@@ -93,9 +91,7 @@ def test_every_missing_column_is_named_at_once() -> None:
 
 
 def test_no_rows_make_an_empty_batch() -> None:
-    batch = to_batch(
-        pa.table({"n": pa.array([], pa.int64()), "x": pa.array([], pa.string())}), schema(n="numeric")
-    )
+    batch = to_batch(pa.table({"n": pa.array([], pa.int64()), "x": pa.array([], pa.string())}), schema(n="numeric"))
     assert (len(batch), batch.categorical.shape) == (0, (0, 0))
 
 

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.db import clock
 from app.events.tables import Event
 from app.settings import Settings
 from app.training import state
@@ -24,7 +25,7 @@ from tests.factories import (
     trigger,
 )
 
-RUNNING_FIGURES = {"owner": uuid.uuid4(), "lease_until": state.clock()}
+RUNNING_FIGURES = {"owner": uuid.uuid4(), "lease_until": clock()}
 
 
 async def job_of(session: AsyncSession, job_id: int) -> TrainingJob:
@@ -225,7 +226,7 @@ async def test_a_job_publishes_at_most_one_version(session: AsyncSession, config
 async def test_an_unanswered_bell_is_rung_again_but_not_all_the_time(session: AsyncSession, config: Settings) -> None:
     await define(session, "fraud")
     job = await trigger(session, config, "fraud")
-    job.ring_at = state.clock()
+    job.ring_at = clock()
     await session.flush()
     assert [bell[0] for bell in await sweep(session)] == [job.id]
     assert await sweep(session) == []

@@ -30,9 +30,7 @@ def labels_of(column: pa.ChunkedArray, positive: Any) -> tuple[Label, ...]:
         return tuple(labels)
     if positive not in labels:
         raise _unsupported(f"data.positive is {positive!r}, and the labels are {_listed(labels)}")
-    return (
-        (*(label for label in labels if label != positive), positive) if len(labels) == 2 else tuple(labels)
-    )
+    return (*(label for label in labels if label != positive), positive) if len(labels) == 2 else tuple(labels)
 
 
 def indices_of(column: pa.ChunkedArray, labels: tuple[Label, ...]) -> Indices:
@@ -47,9 +45,7 @@ def require_enough(train: Indices, validation: Indices, labels: tuple[Label, ...
     """Raises PipelineError where nothing can be learnt: no rows, one class only, a class of a single row."""
     rows = f"{len(train)} training and {len(validation)} validation rows"
     if not len(train) or not len(validation):
-        raise PipelineError(
-            "insufficient_data", f"There are {rows} with a label.", "Gather more labelled rows."
-        )
+        raise PipelineError("insufficient_data", f"There are {rows} with a label.", "Gather more labelled rows.")
     if len(labels) < 2:
         raise PipelineError(
             "insufficient_data",

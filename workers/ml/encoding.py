@@ -77,9 +77,7 @@ class Encoding:
         for place, names in enumerate(self.categories):
             if names:
                 column = graph.add("Gather", categorical, graph.constant(np.int64(place)), axis=1)
-                yield graph.add(
-                    "OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=list(names), zeros=1
-                )
+                yield graph.add("OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=list(names), zeros=1)
 
 
 def fit(batch: Batch) -> Encoding:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from workers.ml.classes import Indices, Matrix
 
 
-class NotConverged(Exception):  # noqa: N818 - what happened, as all errors of Refit are named
+class NotConverged(Exception):
     """Training learnt nothing: the loss is not finite, or never below that of a constant answer."""
 
 

@@ -32,9 +32,7 @@ def write(folder: Path, model: bytes, schema: InputSchema, examples: Batch) -> N
     """model.onnx, schema.json and smoke.json: 100 of the examples, spread evenly, repeated where fewer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model)
-    (folder / "schema.json").write_bytes(
-        orjson.dumps(schema.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
-    )
+    (folder / "schema.json").write_bytes(orjson.dumps(schema.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
     spread = np.linspace(0, len(examples) - 1, SMOKE_INPUTS).round().astype(np.int64)
     smoke = to_rows(Batch(examples.numeric[spread], examples.categorical[spread]), schema)
     (folder / "smoke.json").write_bytes(orjson.dumps({"rows": smoke}))

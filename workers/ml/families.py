@@ -34,17 +34,13 @@ class Family:
         return replace(self, default={**self.default, **hyperparameters}, space=space)
 
 
-def fit_hist_gradient_boosting(
-    rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort
-) -> Estimator:
+def fit_hist_gradient_boosting(rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
     from workers.ml.boosting import fit
 
     return fit(rows, stop, chosen, effort)
 
 
-def fit_logistic_regression(
-    rows: Weighted, _: Weighted, chosen: Hyperparameters, effort: Effort
-) -> Estimator:
+def fit_logistic_regression(rows: Weighted, _: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning

@@ -84,9 +84,7 @@ def _portions(features: Matrix, classes: Indices, recipe: Recipe) -> tuple[Weigh
     Too few rows for that: stopping is by the rows learnt from.
     """
     count = int(classes.max()) + 1
-    stopping = (
-        _tenth(classes, recipe.effort.seed) if recipe.family.stops_early else np.zeros(len(classes), bool)
-    )
+    stopping = _tenth(classes, recipe.effort.seed) if recipe.family.stops_early else np.zeros(len(classes), bool)
     stop = features[stopping], classes[stopping]
     learn = features[~stopping], classes[~stopping]
     natural = balanced_weights(learn[1], count)

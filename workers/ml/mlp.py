@@ -53,9 +53,7 @@ class MLP:
         return nn.Sequential(*modules, nn.Linear(inputs, classes))
 
     def _run(self, learn: "_Tensors", watch: "_Tensors") -> None:
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         best, best_state, waited = _trivial_loss(learn, watch), None, 0
         for epoch in range(self.effort.epochs):
             training_loss = self._epoch(learn, optimizer)
@@ -68,9 +66,7 @@ class MLP:
             elif (waited := waited + 1) >= self.effort.patience and best_state is not None:
                 break
         if best_state is None:
-            raise NotConverged(
-                f"{self.effort.epochs} epochs of the MLP never beat a constant answer (loss {best:.4f})"
-            )
+            raise NotConverged(f"{self.effort.epochs} epochs of the MLP never beat a constant answer (loss {best:.4f})")
         self.network.load_state_dict(best_state)
 
     def _epoch(self, rows: "_Tensors", optimizer: torch.optim.Optimizer) -> float:
@@ -87,9 +83,7 @@ class MLP:
         return total / float(rows.weights.sum())
 
     def _summed_loss(self, rows: "_Tensors", part: torch.Tensor) -> torch.Tensor:
-        losses = nn.functional.cross_entropy(
-            self.network(rows.features[part]), rows.classes[part], reduction="none"
-        )
+        losses = nn.functional.cross_entropy(self.network(rows.features[part]), rows.classes[part], reduction="none")
         return (losses * rows.weights[part]).sum()
 
     def _loss(self, rows: "_Tensors") -> float:
@@ -108,9 +102,7 @@ class _Tensors:
 
 def _tensors(rows: Weighted, device: torch.device) -> _Tensors:
     features, classes = torch.from_numpy(rows.features), torch.from_numpy(rows.classes)
-    return _Tensors(
-        features.to(device), classes.to(device), torch.from_numpy(rows.weights).float().to(device)
-    )
+    return _Tensors(features.to(device), classes.to(device), torch.from_numpy(rows.weights).float().to(device))
 
 
 def _trivial_loss(learn: _Tensors, watch: _Tensors) -> float:

@@ -39,9 +39,7 @@ MOST_CATEGORIES = 64
 def profile(schema: InputSchema, train: Examples, prediction: Prediction) -> dict[str, Any]:
     """The profile as JSON values. `prediction` is that of the validation rows, by the published model."""
     numeric = {name: _numeric(train.batch.numeric[:, i]) for i, name in enumerate(schema.numeric)}
-    categorical = {
-        name: _categorical(train.batch.categorical[:, i]) for i, name in enumerate(schema.categorical)
-    }
+    categorical = {name: _categorical(train.batch.categorical[:, i]) for i, name in enumerate(schema.categorical)}
     columns = numeric | categorical
     return {
         "rows": len(train),

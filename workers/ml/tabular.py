@@ -57,9 +57,7 @@ def columns_of(data: TrainingData) -> tuple[Column, ...]:
     if unreadable:
         raise _unsupported(f"No classifier reads {', '.join(unreadable)}")
     if not types:
-        raise PipelineError(
-            "insufficient_data", "There is no feature column.", "Name columns in data.features."
-        )
+        raise PipelineError("insufficient_data", "There is no feature column.", "Name columns in data.features.")
     return tuple(
         Column(name=name, kind="categorical" if name in data.categorical else kind_of(arrow) or "numeric")
         for name, arrow in types.items()
@@ -72,9 +70,7 @@ def shares(examples: Examples, labels: tuple[Label, ...]) -> dict[str, float]:
     return {str(label): round(float(share), 4) for label, share in zip(labels, counts, strict=True)}
 
 
-def _examples(
-    data: TrainingData, split: SplitName, schema: InputSchema, log: Callable[[str], None]
-) -> Examples:
+def _examples(data: TrainingData, split: SplitName, schema: InputSchema, log: Callable[[str], None]) -> Examples:
     table = data.table(split)
     classes = indices_of(table.column(data.label), schema.labels)
     try:
@@ -83,9 +79,7 @@ def _examples(
         raise _unsupported(error.message.removesuffix(".")) from error
     known = np.flatnonzero(classes >= 0)
     if left_out := len(classes) - len(known):
-        log(
-            f"{left_out} of {len(classes)} {split} rows are left out: no label, or none of the training rows'"
-        )
+        log(f"{left_out} of {len(classes)} {split} rows are left out: no label, or none of the training rows'")
     return Examples(batch, classes).take(known)
 
 

@@ -37,9 +37,7 @@ def choose(
     positive.
     """
     values, curves = _curves(scores, positive)
-    slacks = [
-        curves[name] - c.min for name, c in requirements.items() if name in curves and c.min is not None
-    ]
+    slacks = [curves[name] - c.min for name, c in requirements.items() if name in curves and c.min is not None]
     smallest = np.minimum.reduce([np.full(len(values), ROOM), *slacks])
     best = np.lexsort((curves["f1"], smallest))[-1]
     return Threshold(float(values[best]), **{name: float(curve[best]) for name, curve in curves.items()})

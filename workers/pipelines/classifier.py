@@ -30,9 +30,7 @@ FamilyName = Literal["hist_gradient_boosting", "logistic_regression", "mlp"]
 class ClassifierParams(Params):
     """The defaults are the runbook's where it names one."""
 
-    optuna_trials: int = Field(
-        5, ge=1, le=500, description="choices of family and hyperparameters that are tried"
-    )
+    optuna_trials: int = Field(5, ge=1, le=500, description="choices of family and hyperparameters that are tried")
     epochs: int = Field(30, ge=1, le=10_000, description="of the MLP, at most; early stopping may end sooner")
     early_stopping_patience: int = Field(
         5,
@@ -40,9 +38,7 @@ class ClassifierParams(Params):
         le=1_000,
         description="epochs (MLP) or rounds (boosting) without a better loss before training stops",
     )
-    cv_folds: int = Field(
-        5, ge=2, le=20, description="folds of the stratified cross-validation that scores a trial"
-    )
+    cv_folds: int = Field(5, ge=2, le=20, description="folds of the stratified cross-validation that scores a trial")
     class_weight: Literal["balanced", "none"] = Field(
         "balanced", description="balanced: every class counts alike in the loss, however rare"
     )

@@ -23,7 +23,7 @@ FIRST_BACKOFF = 0.1
 HEARD = (Signals.SIGINT, Signals.SIGTERM, Signals.SIGHUP)
 
 
-class AskedToStop(Exception):  # noqa: N818 - nothing is wrong
+class AskedToStop(Exception):
     """Ctrl-C, SIGTERM or SIGHUP came before everything was ready."""
 
 
@@ -108,9 +108,7 @@ class Children(AbstractContextManager["Children"]):
         name, log = child.service.name, self.folder.log(child.service.name)
         child.crashes = [crash for crash in child.crashes if now - crash < CRASH_SECONDS] + [now]
         if len(child.crashes) >= CRASHES:
-            raise CannotStart(
-                f"{name} crashed {CRASHES} times in a minute: {tail(log)}", remedy=f"See {log}."
-            )
+            raise CannotStart(f"{name} crashed {CRASHES} times in a minute: {tail(log)}", remedy=f"See {log}.")
         say(f"{name} ended with {child.process.returncode}; starting it again ({log})")
         return FIRST_BACKOFF * 2.0 ** (len(child.crashes) - 1)
 
@@ -120,9 +118,7 @@ class Children(AbstractContextManager["Children"]):
             for child in group:
                 child.process.send_signal(number)
             deadline = time.monotonic() + group[0].service.patience
-            while (
-                self.signals <= heard and any(child.alive for child in group) and time.monotonic() < deadline
-            ):
+            while self.signals <= heard and any(child.alive for child in group) and time.monotonic() < deadline:
                 time.sleep(TICK)
         for child in group:
             kill(child.process)

@@ -67,9 +67,7 @@ def start(service: Service, log: Path) -> Process:
         )
 
 
-def wait_ready(
-    service: Service, process: Process, log: Path, *, go_on: Callable[[], bool] = lambda: True
-) -> None:
+def wait_ready(service: Service, process: Process, log: Path, *, go_on: Callable[[], bool] = lambda: True) -> None:
     """Returns once the service answers, or when we are told not to go on.
 
     Raises CannotStart with the end of its log when it ends, or stays silent for a minute.

@@ -2,7 +2,7 @@
 
 A source module `app/data/sources/<name>.py` has
 
-- `Options`: a SourceOptions with `source: Literal["<name>"]` and what else it needs, checked when a definition is applied;
+- `Options`: a SourceOptions with `source: Literal["<name>"]` and what else it needs, checked when it is applied;
 - `async def read(options, reading) -> pyarrow.Table`: all rows, with every column, in the source's own order;
 - `async def count(options, reading) -> int`: rows newer than `reading.since`, or all rows where the source cannot tell
   (no time column); cheap, because admission asks for it while a caller waits.
@@ -33,22 +33,16 @@ class SourceOptions(BaseModel):
 
     source: str
     label: str = Field(description="the column to predict")
-    positive: str | int | bool | None = Field(
-        None, description="the positive class of two; unset: the later in order"
-    )
-    key: str | None = Field(
-        None, description="names a row for ever, decides its split; unset: the row's features do"
-    )
+    positive: str | int | bool | None = Field(None, description="the positive class of two; unset: the later in order")
+    key: str | None = Field(None, description="names a row for ever, decides its split; unset: the row's features do")
     time: str | None = Field(None, description="orders rows; '@row' is the position in the source")
     features: list[str] | None = Field(None, min_length=1)
     ignore: list[str] = Field(default_factory=list)
-    categorical: list[str] = Field(
-        default_factory=list, description="numbers that are names, such as a postcode"
-    )
+    categorical: list[str] = Field(default_factory=list, description="numbers that are names, such as a postcode")
 
     @model_validator(mode="after")
     def roles_do_not_overlap(self) -> "SourceOptions":
-        taken = {self.label, self.key, self.time} - {None}
+        taken = {name for name in (self.label, self.key, self.time) if name is not None}
         clash = sorted(taken & set(self.features or ()))
         if self.label in {self.key, self.time} or clash:
             raise ValueError(f"a column has two roles: {', '.join(clash) or self.label}")

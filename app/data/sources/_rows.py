@@ -46,9 +46,7 @@ def unify(parts: Sequence[tuple[str, pa.Table]]) -> pa.Table:
 def _once(names: Sequence[str], where: str) -> None:
     twice = next((name for name, n in Counter(names).items() if n > 1), None)
     if twice is not None:
-        raise Invalid(
-            f"{where} has the column {twice!r} twice.", code="column_twice", remedy="Rename one of them."
-        )
+        raise Invalid(f"{where} has the column {twice!r} twice.", code="column_twice", remedy="Rename one of them.")
 
 
 def _first_difference(parts: Sequence[tuple[str, pa.Table]]) -> Invalid:
@@ -57,9 +55,9 @@ def _first_difference(parts: Sequence[tuple[str, pa.Table]]) -> Invalid:
         for where, table in parts[1:]:
             field = table.schema.field(name)
             try:
-                known = pa.unify_schemas(
-                    [pa.schema([known]), pa.schema([field])], promote_options="permissive"
-                ).field(0)
+                known = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive").field(
+                    0
+                )
             except pa.ArrowTypeError:
                 return _differ(f"{where}: column {name!r} is {field.type}, and {known.type} before it")
     raise AssertionError("the parts were said to differ")

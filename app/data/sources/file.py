@@ -46,9 +46,7 @@ class Options(SourceOptions):
     @model_validator(mode="after")
     def format_is_known(self) -> Self:
         if self.format is None and Path(self.path.removesuffix(".gz")).suffix not in SUFFIXES:
-            raise ValueError(
-                f"say format: csv, parquet or jsonl; the suffix is none of {', '.join(SUFFIXES)}"
-            )
+            raise ValueError(f"say format: csv, parquet or jsonl; the suffix is none of {', '.join(SUFFIXES)}")
         return self
 
     @property
@@ -152,9 +150,7 @@ def _parquet(path: str, options: Options, only: Sequence[str] | None, threads: b
 
 
 def _jsonl(path: str, options: Options, only: Sequence[str] | None, threads: bool) -> pa.Table:  # noqa: ARG001
-    return pa.json.read_json(
-        path, read_options=pa.json.ReadOptions(use_threads=threads, block_size=LONGEST_ROW)
-    )
+    return pa.json.read_json(path, read_options=pa.json.ReadOptions(use_threads=threads, block_size=LONGEST_ROW))
 
 
 Reader = Callable[[str, Options, Sequence[str] | None, bool], pa.Table]

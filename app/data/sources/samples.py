@@ -26,9 +26,7 @@ async def read(options: Options, reading: Reading) -> pa.Table:  # noqa: ARG001 
     rows = await reading.session.stream(query.execution_options(yield_per=CHUNK))
     chunks = [_table(list(part)) async for part in rows.partitions()]
     names = dict.fromkeys(name for chunk in chunks for name in chunk.column_names)
-    return unify(
-        [("the samples", _with(chunk, names)) for chunk in chunks] or [("the samples", pa.table({}))]
-    )
+    return unify([("the samples", _with(chunk, names)) for chunk in chunks] or [("the samples", pa.table({}))])
 
 
 async def count(options: Options, reading: Reading) -> int:

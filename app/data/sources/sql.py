@@ -61,9 +61,7 @@ class Options(SourceOptions):
     """
 
     source: Literal["sql"]
-    url: str = Field(
-        description="an SQLAlchemy URL, or env:NAME for an environment variable of API and workers"
-    )
+    url: str = Field(description="an SQLAlchemy URL, or env:NAME for an environment variable of API and workers")
     query: str = Field(description="one SELECT; :since is the high-water mark of the last training")
     timeout_seconds: float = Field(600, gt=0, description="of one statement")
 
@@ -75,9 +73,7 @@ class Options(SourceOptions):
         try:
             password = make_url(url).password
         except ArgumentError:
-            raise ValueError(
-                "not an SQLAlchemy URL such as postgresql://user@host/database, nor env:NAME"
-            ) from None
+            raise ValueError("not an SQLAlchemy URL such as postgresql://user@host/database, nor env:NAME") from None
         if password == HIDDEN:
             raise ValueError("the password is masked; write the real one, or env:NAME")
         return url
@@ -89,9 +85,7 @@ class Options(SourceOptions):
             raise ValueError("one SELECT is wanted, and nothing besides")
         unknown = set(text(query).compile().params) - {"since"}
         if unknown:
-            raise ValueError(
-                rf"unknown parameter :{min(unknown)}; only :since is known (write \: for a mere colon)"
-            )
+            raise ValueError(rf"unknown parameter :{min(unknown)}; only :since is known (write \: for a mere colon)")
         return query.strip().rstrip(";")
 
     @model_validator(mode="after")
@@ -194,9 +188,7 @@ def _url(url: str) -> URL:
         url = os.environ.get(name, "")
         if not url:
             remedy = f"Set {name} in the environment of the API and of every worker."
-            raise Invalid(
-                f"The environment variable {name} is not set.", code="source_unreachable", remedy=remedy
-            )
+            raise Invalid(f"The environment variable {name} is not set.", code="source_unreachable", remedy=remedy)
     try:
         parsed = make_url(url)
     except ArgumentError:

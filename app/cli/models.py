@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from app.cli.arguments import examples, file_argument
+from app.cli.client import connect, resolved
+from app.cli.failures import Exit, Failure
+from app.cli.output import emit, json_option, say, table
+
+
+@click.group()
+def models() -> None:
+    """What is trained, on what, judged how."""
+
+
+@models.command(epilog=examples("refit models apply models.yaml", "refit models show fraud | refit models apply -"))
+@file_argument
+@json_option
+def apply(file: Path) -> None:
+    """Make the definitions of FILE (NAME: DEFINITION, …) the current ones.
+
+    Applying the same twice changes nothing. A relative data.path is meant from the folder of FILE.
+    """
+    definitions = _read(file)
+    api = connect()
+    applied = []
+    for name, definition in definitions.items():
+        try:
+            answer = api.put(f"/models/{name}", definition)
+        except Failure as failure:
+            failure.message = f"{name}: {failure.message}"
+            raise
+        say(f"{name}: {'applied' if answer['changed'] else 'as it was'}, revision {answer['revision']}")
+        applied.append(answer)
+    emit(applied, lambda rows: table(("model", "revision", "changed"), map(_row, rows)))
+
+
+@models.command("list", epilog=examples("refit models list"))
+@json_option
+def list_models() -> None:
+    """Every model that is defined."""
+    headers = ("model", "type", "revision", "created")
+    rows = connect().get("/models")
+    emit(rows, lambda found: table(headers, [(m["name"], m["type"], m["revision"], m["created_at"]) for m in found]))
+
+
+@models.command(epilog=examples("refit models show fraud", "refit models show fraud --revision 3"))
+@click.argument("model", required=False)
+@click.option("--revision", type=click.IntRange(1), help="An earlier one.")
+@json_option
+def show(model: str | None, revision: int | None) -> None:
+    """The definition of MODEL with every default, as YAML that `apply` takes."""
+    api = connect()
+    emit(api.get(f"/models/{resolved(api, model)}", revision=revision), _show)
+
+
+def _show(applied: dict[str, Any]) -> None:
+    definition = {applied["model"]: applied["definition"]}
+    click.echo(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True), nl=False)
+    say(f"revision {applied['revision']}")
+
+
+def _row(applied: dict[str, Any]) -> tuple[Any, ...]:
+    return applied["model"], applied["revision"], applied["changed"]
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    """The definitions of a YAML file by name. Raises Failure naming the line or the model that is wrong."""
+    try:
+        with click.open_file(str(file), encoding="utf-8") as opened:
+            told = yaml.safe_load(opened)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Failure(f"{file} is not YAML: {error}", Exit.USAGE) from None
+    if not isinstance(told, dict) or not told:
+        raise Failure(f"{file} has no definitions.", Exit.USAGE, remedy="It reads NAME: {type: …, data: {…}}.")
+    for name, definition in told.items():
+        if not isinstance(definition, dict):
+            raise Failure(f"{file}: {name} is no definition, but {definition!r}.", Exit.USAGE)
+        _resolve_path(definition.get("data"), file)
+    return told
+
+
+def _resolve_path(data: Any, file: Path) -> None:
+    """The service may run in another folder than this command, so it is told the whole path."""
+    path = data.get("path") if isinstance(data, dict) else None
+    if isinstance(path, str) and "://" not in path:
+        folder = Path.cwd() if str(file) == "-" else file.resolve().parent
+        data["path"] = str(folder / path)

@@ -1,0 +1,121 @@
+"""Rows of a file (CSV, JSONL, JSON) as `/predict/batch` takes them, and back again with their predictions."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from app.cli.failures import Exit, Failure
+
+Format = Literal["csv", "jsonl", "json"]
+Row = dict[str, Any] | list[Any]
+
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+# With a zero in front it is a name made of digits, such as a postcode.
+NAME = re.compile(r"\s*0\d")
+# What a number column may have where the value is missing, as when a CSV file is trained on.
+MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A"})
+
+
+def format_of(file: Path) -> Format:
+    """By the suffix. Raises Failure where that says nothing, as on stdin."""
+    if file.suffix.lower() not in SUFFIXES:
+        raise Failure(f"The format of {file} is not known.", Exit.USAGE, remedy="Name it: --format csv, jsonl or json.")
+    return SUFFIXES[file.suffix.lower()]
+
+
+def read_rows(file: Path, format: Format, categorical: Collection[str]) -> list[Row]:
+    """Every row. Raises Failure naming the line that is wrong."""
+    readers = {"csv": lambda text: _csv(text, categorical), "jsonl": _jsonl, "json": _json}
+    try:
+        with click.open_file(str(file), encoding="utf-8-sig") as opened:
+            rows = list(readers[format](opened.read()))
+    except UnicodeDecodeError as error:
+        raise Failure(f"{file} is not UTF-8 (byte {error.start}).", Exit.USAGE) from None
+    except (ValueError, csv.Error) as error:
+        raise Failure(f"{file} cannot be read as {format}: {error}.", Exit.USAGE) from None
+    if not rows:
+        raise Failure(f"{file} has no rows.", Exit.USAGE)
+    return rows
+
+
+def write_rows(rows: Iterator[dict[str, Any]], format: Literal["csv", "jsonl"]) -> None:
+    """To stdout, each as it comes."""
+    if format == "jsonl":
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    header: list[str] = []
+    for row in rows:
+        if not header:
+            header = list(row)
+            click.echo(_line(header))
+        click.echo(_line([row.get(name) for name in header]))
+
+
+def _csv(text: str, categorical: Collection[str]) -> Iterator[Row]:
+    """A column is numeric where each of its cells is a number or missing, as in the rows that were trained on."""
+    rows = list(_records(text))
+    numeric = {
+        name for name in (rows[0] if rows else ()) if name not in categorical and _is_numeric(row[name] for row in rows)
+    }
+    for row in rows:
+        yield {name: _number(cell) if name in numeric else cell for name, cell in row.items()}
+
+
+def _records(text: str) -> Iterator[dict[str, str]]:
+    reader = csv.reader(io.StringIO(text), strict=True)
+    header = next(reader, [])
+    if len(set(header)) < len(header):
+        raise ValueError("the header names a column twice")
+    for cells in filter(None, reader):
+        if len(cells) != len(header):
+            raise ValueError(f"line {reader.line_num} has {len(cells)} cells, and the header {len(header)}")
+        yield dict(zip(header, cells, strict=True))
+
+
+def _is_numeric(cells: Iterator[str]) -> bool:
+    return all(cell in MISSING or (NUMBER.fullmatch(cell) and not NAME.match(cell)) for cell in cells)
+
+
+def _number(cell: str) -> int | float | None:
+    if cell in MISSING:
+        return None
+    value = float(cell)
+    return int(cell) if cell.strip().lstrip("+-").isdigit() else value
+
+
+def _jsonl(text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield _row(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+
+
+def _json(text: str) -> Iterator[Row]:
+    """A list of rows, or the body of a request with its `instances`."""
+    told = json.loads(text)
+    rows = told.get("instances") if isinstance(told, dict) else told
+    if not isinstance(rows, list):
+        raise ValueError("expected a list of rows, or an object with `instances`")  # noqa: TRY004 - told as the others
+    yield from map(_row, rows)
+
+
+def _row(value: Any) -> Row:
+    if not isinstance(value, dict | list):
+        raise ValueError("a row is an object or a list")  # noqa: TRY004 - ditto
+    return value
+
+
+def _line(cells: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(["" if cell is None else cell for cell in cells])
+    return line.getvalue()

@@ -1,0 +1,187 @@
+"""`refit up` as a user runs it: one command, and nothing is lost or left behind however it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from app.cli.embedded import broker, postgres
+from app.cli.embedded.folder import hold
+
+REFIT = (sys.executable, "-P", "-m", "app.cli", "up")
+OWN_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("REFIT_")}
+
+
+@dataclass
+class Up:
+    process: "subprocess.Popen[str]"
+    url: str
+    data_dir: Path
+    key_file: Path
+    pids: dict[str, int]
+
+    def get(self, path: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.key_file.read_text().strip()}"}
+        return httpx.get(self.url + path, headers=headers, timeout=10, trust_env=False)
+
+    def is_ready(self) -> bool:
+        try:
+            return self.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@contextmanager
+def up(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Up]:
+    """A `refit up` that is ready. It is killed when the block ends and it still runs."""
+    command = (*REFIT, "--data-dir", str(folder), "--port", "0", "--json", *options)
+    environment = OWN_ENVIRONMENT | (environment or {})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told: dict[str, Any] = json.loads(process.stdout.readline())
+            yield Up(process, told["url"], Path(told["data_dir"]), Path(told["key_file"]), told["pids"])
+        finally:
+            process.kill()
+
+
+def refused(*options: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """The exit code of a `refit up` that does not start, and what it says."""
+    done = subprocess.run(
+        [*REFIT, *options],
+        env=OWN_ENVIRONMENT | (environment or {}),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def soon(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 30 s"
+        time.sleep(0.05)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def test_everything_is_there_after_one_command_and_as_it_was_after_the_next(tmp_path: Path) -> None:
+    with up(tmp_path) as first:
+        assert set(first.pids) == {"postgres", "broker", "worker", "api"}
+        assert first.get("/training/jobs").status_code == 200
+        assert first.key_file == tmp_path / "admin.key"
+        key = first.key_file.read_text()
+        assert first.key_file.stat().st_mode & 0o777 == 0o600
+        family = first.family()
+        first.process.send_signal(signal.SIGINT)
+        assert first.process.wait(60) == 0
+        assert gone(family)
+    with up(tmp_path) as second:
+        assert second.key_file.read_text() == key
+        assert second.get("/training/jobs").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with up(tmp_path_factory.mktemp("up") / "data", "--replicas", "2") as this:
+        yield this
+        this.process.send_signal(signal.SIGTERM)
+        assert this.process.wait(60) == 0
+
+
+def test_a_second_up_on_the_same_folder_is_refused_and_disturbs_nothing(running: Up) -> None:
+    code, said = refused("--data-dir", str(running.data_dir), "--port", "0")
+    assert code == 5
+    assert f"in use by another `refit up` (process {running.process.pid})" in said
+    assert running.is_ready()
+
+
+def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", 0))
+        somebody.listen()
+        port = somebody.getsockname()[1]
+        code, said = refused("--data-dir", str(tmp_path), "--port", str(port))
+    assert code == 5
+    assert f"Port {port} is taken" in said
+    assert "--port" in said
+    assert not (tmp_path / "pg").exists()
+
+
+def test_replicas_share_one_port(running: Up) -> None:
+    pids = {running.get("/health").json()["pid"] for _ in range(50)}
+    assert pids == {running.pids["api-1"], running.pids["api-2"]}
+
+
+@pytest.mark.parametrize("service", ["postgres", "broker", "worker", "api-1"])
+def test_whatever_is_killed_comes_back(running: Up, service: str) -> None:
+    name = psutil.Process(running.pids[service]).cmdline()
+    known = {child.pid for child in running.family()}
+    os.kill(running.pids[service], signal.SIGKILL)
+
+    def its_successor() -> list[int]:
+        family = psutil.Process(running.process.pid).children()
+        return [child.pid for child in family if child.pid not in known and child.cmdline() == name]
+
+    soon(its_successor)
+    running.pids[service] = its_successor()[0]
+    soon(lambda: running.is_ready() and running.get("/training/jobs").status_code == 200)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells children that their parent died")
+def test_kill_9_of_up_leaves_nobody_and_loses_nothing(tmp_path: Path) -> None:
+    with up(tmp_path) as first:
+        key, family = first.key_file.read_text(), first.family()
+        first.process.kill()
+        soon(lambda: gone(family))
+    with up(tmp_path) as second:
+        assert second.key_file.read_text() == key
+        assert second.get("/training/jobs").status_code == 200
+
+
+def test_servers_of_the_environment_replace_the_embedded_ones(tmp_path: Path) -> None:
+    with hold(tmp_path / "servers") as folder, postgres.running(folder) as database, broker.running(folder) as doorbell:
+        theirs = {"REFIT_DATABASE_URL": database, "REFIT_BROKER_URL": doorbell}
+        with up(tmp_path / "data", environment=theirs) as this:
+            assert set(this.pids) == {"worker", "api"}
+            assert this.get("/training/jobs").status_code == 200
+            assert not (tmp_path / "data/pg").exists()
+            this.process.terminate()
+            assert this.process.wait(60) == 0
+
+
+def test_a_database_that_does_not_let_us_in_is_named_without_its_password(tmp_path: Path) -> None:
+    wrong = {"REFIT_DATABASE_URL": "postgresql://me:hush@127.0.0.1:1/refit"}
+    code, said = refused("--data-dir", str(tmp_path), "--port", "0", environment=wrong)
+    assert code == 1
+    assert "Postgres does not let us in" in said
+    assert "REFIT_DATABASE_URL" in said
+    assert "hush" not in said
+
+
+def test_without_keys_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:
+    code, said = refused(
+        *("--data-dir", str(tmp_path), "--port", "0", "--host", "0.0.0.0"), environment={"REFIT_AUTH": "off"}
+    )
+    assert code == 1
+    assert "REFIT_AUTH=off serves loopback only" in said
