@@ -3,6 +3,7 @@
 No error ever echoes what the caller sent: a NaN or a secret in a body must not come back in the answer.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Invalid, RefitError, TooLarge, field_errors
+
+log = logging.getLogger(__name__)
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
@@ -56,10 +59,18 @@ def _http_error(request: Request, error: Exception) -> Response:
     )
 
 
+def _unexpected(request: Request, error: Exception) -> Response:
+    """A fault of Refit. The trace goes to the log; the caller learns where to look, and nothing of the inside."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    remedy = "Look into the log of the API at this time, and report what it says."
+    return ProblemResponse(RefitError("Refit failed to answer this request.", remedy=remedy).problem())
+
+
 def install(app: FastAPI) -> None:
     app.add_exception_handler(RefitError, _refit_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 class LimitBody:

@@ -1,7 +1,6 @@
 """The `refit` command. Each subcommand is imported when it is called, so that the ones that only ask start fast."""
 
 import importlib
-import sys
 from collections.abc import Mapping
 
 import click
@@ -45,17 +44,17 @@ EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, mea
 class Refit(click.Group):
     """Finds subcommands by the table above, and ends with the documented exit codes."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():
             with formatter.section(section):
                 formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()])
@@ -64,11 +63,11 @@ class Refit(click.Group):
         try:
             return super().invoke(ctx)
         except Failure as failure:
-            failure.wants_json = bool(ctx.meta.get(JSON))
-            raise
+            failure.show(json=bool(ctx.meta.get(JSON)))
+            ctx.exit(failure.exit)
         except KeyboardInterrupt:
             click.echo(err=True)
-            sys.exit(Exit.DETACHED)
+            ctx.exit(Exit.DETACHED)
 
 
 @click.group(cls=Refit, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

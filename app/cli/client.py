@@ -96,9 +96,7 @@ class Api:
         if problem is None:
             return self._unreachable(f"{self.http.base_url} answers {response.status_code}: nobody behind it.")
         failure = Failure.of_problem(problem)
-        if failure.exit_code == Exit.UNREACHABLE:
-            return Unreachable(failure.message, Exit.UNREACHABLE, remedy=failure.remedy, document=problem)
-        return failure
+        return Unreachable.of_problem(problem) if failure.exit == Exit.UNREACHABLE else failure
 
     def _json(self, method: str, path: str, **how: Any) -> Any:
         response = self.call(method, path, **how)

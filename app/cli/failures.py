@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
-from typing import IO, Any
+from typing import Any, Self
 
 import click
 
@@ -59,26 +59,19 @@ BY_CODE: Mapping[str, Exit] = {
 }
 
 
-class Failure(click.ClickException):
-    """Ends a command. `document` is the answer on stdout under --json: the problem, or the job that has ended badly."""
+class Failure(Exception):
+    """Ends a command. `document` is the answer on stdout under --json: the problem, or the job that ended badly."""
 
     def __init__(
-        self,
-        message: str,
-        exit: Exit,
-        *,
-        remedy: str | None = None,
-        document: Mapping[str, Any] | None = None,
+        self, message: str, exit: Exit, *, remedy: str | None = None, document: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(message)
-        self.exit_code = int(exit)
-        self.remedy = remedy
+        self.message, self.exit, self.remedy = message, exit, remedy
         told = {"code": exit.name.lower(), "detail": message} | ({"remedy": remedy} if remedy else {})
         self.document: Mapping[str, Any] = told if document is None else document
-        self.wants_json = False
 
     @classmethod
-    def of_problem(cls, problem: Mapping[str, Any]) -> "Failure":
+    def of_problem(cls, problem: Mapping[str, Any]) -> Self:
         """An `application/problem+json` of the service, with every reason, field and replica that it names."""
         code = str(problem.get("code", ""))
         exit = BY_CODE.get(code) or BY_STATUS.get(int(problem["status"]), Exit.ERROR)
@@ -86,10 +79,14 @@ class Failure(click.ClickException):
         message = "\n  - ".join([str(problem.get("detail") or problem.get("title")), *_particulars(problem, remedy)])
         return cls(message, exit, remedy=remedy, document=problem)
 
-    def show(self, file: IO[Any] | None = None) -> None:
-        if self.wants_json:
+    def within(self, where: str) -> Self:
+        """The same, saying first which part of the work it is about."""
+        return type(self)(f"{where}: {self.message}", self.exit, remedy=self.remedy, document=self.document)
+
+    def show(self, *, json: bool) -> None:
+        if json:
             click.echo(as_json(self.document))
-        lead = "" if self.exit_code == Exit.DETACHED else "Error: "
+        lead = "" if self.exit == Exit.DETACHED else "Error: "
         click.echo(lead + printable(self.message), err=True)
         if self.remedy:
             click.echo(printable(self.remedy), err=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 import migrations
@@ -13,7 +14,8 @@ from app.cli.embedded import CannotStart
 def upgrade(url: str) -> None:
     """Alembic's `upgrade head`. Raises CannotStart when Postgres cannot be reached or does not let us in."""
     config = Config(Path(migrations.__file__).with_name("alembic.ini"))
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    impatient = make_url(url).update_query_dict({"connect_timeout": "5"})
+    config.set_main_option("sqlalchemy.url", impatient.render_as_string(hide_password=False).replace("%", "%%"))
     try:
         command.upgrade(config, "head")
     except OperationalError as error:

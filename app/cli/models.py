@@ -30,8 +30,7 @@ def apply(file: Path) -> None:
         try:
             answer = api.put(f"/models/{name}", definition)
         except Failure as failure:
-            failure.message = f"{name}: {failure.message}"
-            raise
+            raise failure.within(name) from None
         say(f"{name}: {'applied' if answer['changed'] else 'as it was'}, revision {answer['revision']}")
         applied.append(answer)
     emit(applied, lambda rows: table(("model", "revision", "changed"), map(_row, rows)))

@@ -1,0 +1,107 @@
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import click
+
+from app.cli.arguments import examples, file_argument, model_option
+from app.cli.client import Api, Json, connect, resolved
+from app.cli.failures import Exit, Failure
+from app.cli.output import json_option, say, wants_json
+from app.cli.rows import Format, Row, format_of, read_rows, write_rows
+
+BATCH = 1_000
+ANSWERS = ("score", "label")
+# Predicting twice does no harm, so a replica that restarts meanwhile is asked again.
+PATIENCE_SECONDS = 5.0
+
+
+@click.command(
+    epilog=examples(
+        "refit predict transactions.csv > predicted.csv",
+        "refit predict rows.jsonl --only-predictions | jq .score",
+        "refit predict new.csv --slot standby      # the version that waits",
+    )
+)
+@file_argument
+@model_option
+@click.option("--slot", type=click.Choice(["active", "standby"]), default="active", show_default=True)
+@click.option("--format", "format", type=click.Choice(["csv", "jsonl", "json"]), help="What FILE is.  [by its suffix]")
+@click.option("--output", type=click.Choice(["csv", "jsonl"]), help="What is written.  [csv for csv, else jsonl]")
+@click.option("--only-predictions", is_flag=True, help="Leave the input's columns out.")
+@json_option
+def predict(
+    file: Path, model: str | None, slot: str, format: Format | None, output: str | None, only_predictions: bool
+) -> None:
+    """Predict the rows of FILE (- is stdin) and write them with a score and a label to stdout.
+
+    Columns go by name; those that the definition gives another part (label, key, time, ignored) are not sent.
+    --json is --output jsonl.
+    """
+    api = connect()
+    format = format or format_of(file)
+    roles = _roles(api, model)
+    rows = read_rows(file, format, roles.get("categorical", ()))
+    if not only_predictions:
+        _check_names(rows[0])
+    predicted = _predicted(api, rows, roles, {"model": model, "slot": slot}, str(file))
+    kept: Sequence[Row] = [[]] * len(rows) if only_predictions else rows
+    written = "jsonl" if wants_json() else output or ("csv" if format == "csv" else "jsonl")
+    write_rows(map(_joined, kept, predicted), cast("Literal['csv', 'jsonl']", written))
+
+
+def _predicted(
+    api: Api, rows: Sequence[Row], roles: Mapping[str, Any], asked: Json, name: str
+) -> Iterator[tuple[float, Any]]:
+    """(score, label) of every row; who answered is told at the end."""
+    started, versions = time.monotonic(), {}
+    instances = _features(rows, roles)
+    for start in range(0, len(rows), BATCH):
+        batch = instances[start : start + BATCH]
+        try:
+            answer = api.post("/predict/batch", {**asked, "instances": batch}, patience=PATIENCE_SECONDS)
+        except Failure as failure:
+            raise failure.within(f"Rows {start} to {start + len(batch) - 1} of {name}") from None
+        versions[answer["version"]] = answer["generation"]
+        yield from zip(answer["scores"], answer["labels"], strict=True)
+    told = ", then ".join(f"version {version} (generation {n})" for version, n in versions.items())
+    say(f"{len(rows)} rows by {told} in {time.monotonic() - started:.2f} s")
+
+
+def _roles(api: Api, model: str | None) -> Mapping[str, Any]:
+    """What the definition says of the columns; nothing to a key that may only predict."""
+    try:
+        roles: Json = api.get(f"/models/{resolved(api, model)}")["definition"]["data"]
+    except Failure as failure:
+        if failure.exit != Exit.NOT_ALLOWED:
+            raise
+        return {}
+    return roles
+
+
+def _features(rows: Sequence[Row], roles: Mapping[str, Any]) -> list[Row]:
+    """The rows with the columns that are features; rows that are lists are sent as they are."""
+    named = {name: None for row in rows if isinstance(row, dict) for name in row}
+    others = {roles.get("label"), roles.get("key"), roles.get("time"), *roles.get("ignore", ())}
+    left_out = {name for name in named if name in others or name not in (roles.get("features") or named)}
+    if left_out:
+        say(f"not sent, for they are no features: {', '.join(name for name in named if name in left_out)}")
+    return [
+        {name: value for name, value in row.items() if name not in left_out} if isinstance(row, dict) else row
+        for row in rows
+    ]
+
+
+def _joined(row: Row, predicted: tuple[float, Any]) -> Json:
+    return (row if isinstance(row, dict) else {}) | dict(zip(ANSWERS, predicted, strict=True))
+
+
+def _check_names(row: Row) -> None:
+    taken = [name for name in ANSWERS if name in row] if isinstance(row, dict) else []
+    if taken:
+        raise Failure(
+            f"The rows have a column {taken[0]} already.",
+            Exit.USAGE,
+            remedy="Write the predictions alone with --only-predictions, or rename it.",
+        )

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +18,11 @@ Row = dict[str, Any] | list[Any]
 
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-# With a zero in front it is a name made of digits, such as a postcode.
-NAME = re.compile(r"\s*0\d")
-# What a number column may have where the value is missing, as when a CSV file is trained on.
-MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A"})
+WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+# What Arrow takes for a missing value in the CSV files that are trained on.
+MISSING = frozenset(
+    "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|N/A|NA|NULL|NaN|n/a|nan|null".split("|")
+) | {""}
 
 
 def format_of(file: Path) -> Format:
@@ -60,13 +62,19 @@ def write_rows(rows: Iterator[dict[str, Any]], format: Literal["csv", "jsonl"]) 
 
 
 def _csv(text: str, categorical: Collection[str]) -> Iterator[Row]:
-    """A column is numeric where each of its cells is a number or missing, as in the rows that were trained on."""
+    """Cells typed by their column, as Arrow types the CSV files that are trained on."""
     rows = list(_records(text))
-    numeric = {
-        name for name in (rows[0] if rows else ()) if name not in categorical and _is_numeric(row[name] for row in rows)
-    }
+    typed = {name: _type(name, rows, categorical) for name in (rows[0] if rows else ())}
     for row in rows:
-        yield {name: _number(cell) if name in numeric else cell for name, cell in row.items()}
+        yield {name: None if cell in MISSING else typed[name](cell) for name, cell in row.items()}
+
+
+def _type(name: str, rows: list[dict[str, str]], categorical: Collection[str]) -> Callable[[str], Any]:
+    """Whole numbers, numbers, or text. A name may be a whole number, and no other."""
+    cells = [row[name] for row in rows if row[name] not in MISSING]
+    if all(map(WHOLE.fullmatch, cells)):
+        return int
+    return _number if name not in categorical and all(map(NUMBER.fullmatch, cells)) else str
 
 
 def _records(text: str) -> Iterator[dict[str, str]]:
@@ -80,33 +88,36 @@ def _records(text: str) -> Iterator[dict[str, str]]:
         yield dict(zip(header, cells, strict=True))
 
 
-def _is_numeric(cells: Iterator[str]) -> bool:
-    return all(cell in MISSING or (NUMBER.fullmatch(cell) and not NAME.match(cell)) for cell in cells)
-
-
-def _number(cell: str) -> int | float | None:
-    if cell in MISSING:
-        return None
-    value = float(cell)
-    return int(cell) if cell.strip().lstrip("+-").isdigit() else value
+def _number(cell: str) -> float:
+    if math.isinf(value := float(cell)):
+        raise ValueError(f"{cell} is too large for a number")
+    return value
 
 
 def _jsonl(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield _row(json.loads(line))
+                yield _row(_loads(line))
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from None
 
 
 def _json(text: str) -> Iterator[Row]:
     """A list of rows, or the body of a request with its `instances`."""
-    told = json.loads(text)
+    told = _loads(text)
     rows = told.get("instances") if isinstance(told, dict) else told
     if not isinstance(rows, list):
         raise ValueError("expected a list of rows, or an object with `instances`")  # noqa: TRY004 - told as the others
     yield from map(_row, rows)
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"JSON knows no {name}; a missing value is null")
 
 
 def _row(value: Any) -> Row:

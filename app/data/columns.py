@@ -60,9 +60,7 @@ def require(names: Iterable[str], existing: Sequence[str], where: str = "data") 
 
 
 def require_roles(options: SourceOptions, existing: Sequence[str]) -> None:
-    """Every column that the definition names is there: a typo in `ignore` would train on what leaks the
-    label.
-    """
+    """Every column that the definition names is there; a typo in `ignore` would train on a leak."""
     reserved = sorted(RESERVED & set(existing) - {ROW_ORDER})
     if reserved:
         raise Invalid(f"A column may not be called {reserved[0]!r}.", code="column_reserved", remedy="Rename it.")

@@ -64,9 +64,7 @@ def of_keys(column: pa.ChunkedArray) -> Identities:
 
 
 def of_rows(table: pa.Table) -> Identities:
-    """(n,) the blake2b hash of each row's values (numbers, text, true/false), numbers as the float32 that
-    models read.
-    """
+    """(n,) the blake2b hash of each row's values: text, and numbers as the float32 that models read."""
     parts = [table.slice(start, ROWS_AT_ONCE) for start in range(0, table.num_rows, ROWS_AT_ONCE)]
     return _joined(_of_words(np.column_stack([_words(column) for column in part.columns])) for part in parts)
 

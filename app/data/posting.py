@@ -1,6 +1,4 @@
-"""Samples as they are posted: every row is looked at before any is kept, and a bad one names its row and
-column.
-"""
+"""Samples as they are posted: all rows are looked at before any is kept; a bad one names its row and column."""
 
 import hashlib
 import math
@@ -24,9 +22,7 @@ Row = Mapping[str, Any]
 
 
 def checked(rows: Sequence[Row], data: SourceOptions) -> list[tuple[str, bytes]]:
-    """(key, JSON) of each row. Raises Invalid `invalid_rows` with `errors=[{field, message}]`, e.g.
-    `rows.3.amount`.
-    """
+    """(key, JSON) of each row. Raises Invalid `invalid_rows` with errors such as {field: rows.3.amount, message}."""
     errors = [error for place, row in enumerate(rows) for error in _errors(place, row, data)]
     if errors:
         more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
@@ -52,11 +48,11 @@ def _errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str
             yield {"field": f"rows.{place}.{name}", "message": f"is missing; it is {needed}"}
     for name, value in row.items():
         problem = _name_problem(name) or _problem(value)
-        if problem or (name == _time(data) and (problem := _time_problem(value))):
-            yield {
-                "field": f"rows.{place}.{name}" if name.isprintable() else f"rows.{place}",
-                "message": problem,
-            }
+        if problem is None and name == _time(data):
+            problem = _time_problem(value)
+        if problem is not None:
+            field = f"rows.{place}.{name}" if name.isprintable() else f"rows.{place}"
+            yield {"field": field, "message": problem}
 
 
 def _time(data: SourceOptions) -> str | None:

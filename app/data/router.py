@@ -34,7 +34,7 @@ async def list_versions(
     session: Session,
     _: Viewer,
     model: ModelName | None = None,
-    after: str | None = None,
+    after: Annotated[str | None, Query(pattern=r"^[^:\x00]+:[0-9a-f]{64}$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[DataVersionView]:
     """The data versions, newest first."""

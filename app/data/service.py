@@ -159,7 +159,7 @@ async def list_versions(
     if model is not None:
         query = query.where(DataVersion.model == model)
     if after is not None:
-        last = await session.get(DataVersion, tuple(after.split(":", 1))) if ":" in after else None
+        last = await session.get(DataVersion, tuple(after.split(":", 1)))
         if last is None:
             raise Invalid("`after` is no cursor of this list.", code="invalid_cursor", remedy="Send `next` as it came.")
         query = query.where(place < tuple_(last.created_at, last.model, last.digest))

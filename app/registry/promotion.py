@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.definitions.service import load
 from app.errors import Refused
@@ -27,7 +28,8 @@ async def promote(session: AsyncSession, model: str | None = None) -> None:
 
 async def _unstaged(session: AsyncSession, model: str | None) -> Sequence[ModelVersion]:
     """The newest version of each model, where it passed against what is active and was never staged."""
-    newest = select(func.max(ModelVersion.number)).where(ModelVersion.model == ModelSlots.model).scalar_subquery()
+    any_version = aliased(ModelVersion)
+    newest = select(func.max(any_version.number)).where(any_version.model == ModelVersion.model).scalar_subquery()
     staged = exists().where(SlotHistory.model == ModelSlots.model, SlotHistory.standby == ModelVersion.number)
     query = (
         select(ModelVersion)

@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Swapped:
-    """The slots after a change. `changed` is false where they were so already; `left_out` replicas were not waited for."""
+    """The slots after a change. `changed` is false where they were so already; `left_out` were not waited for."""
 
     slots: ModelSlots
     changed: bool

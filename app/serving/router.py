@@ -1,6 +1,7 @@
 import asyncio
 import uuid
 
+import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 
@@ -52,7 +53,7 @@ async def predict_batch(request: Request, _: Predictor) -> Response:
         "version": version.number,
         "generation": slots.generation,
         "slot": body.slot,
-        "scores": prediction.scores,
+        "scores": np.ascontiguousarray(prediction.scores),
         "labels": prediction.labels(version.predictor.schema),
         "request_id": request_id,
     }

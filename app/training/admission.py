@@ -30,7 +30,7 @@ class Blocked:
 async def admit(
     session: AsyncSession, settings: Settings, applied: Applied, *, trigger: str, forced: bool, dry_run: bool
 ) -> None:
-    """Raises Refused with `reasons=[{code, message, remedy}]` where something blocks; a dry run has no prerequisites."""
+    """Raises Refused with `reasons=[{code, message, remedy}]` where anything blocks; a dry run has no prerequisites."""
     found = [_training_is_enabled(settings), await _nobody_waits(session, applied.model)]
     if not dry_run:
         found += [

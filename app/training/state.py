@@ -302,7 +302,7 @@ async def expire(session: AsyncSession) -> Sequence[TrainingJob]:
 
 
 async def take_rings(session: AsyncSession, every: float, limit: int = 100) -> list[tuple[int, str, int]]:
-    """(id, queue, priority) of waiting jobs whose bell is due; the next is due in `every` seconds. Commit, then ring."""
+    """(id, queue, priority) of waiting jobs whose bell is due; the next is due in `every` s. Commit, then ring."""
     due = (
         select(TrainingJob.id)
         .where(TrainingJob.state == JobState.QUEUED, TrainingJob.ring_at <= clock())

@@ -198,6 +198,12 @@ def test_a_few_new_rows_of_many_still_reach_the_training() -> None:
     assert set(range(n, n + new // 2)) <= side(second, "train") | side(second, "validation")
 
 
+def test_the_edge_never_moves_back_into_rows_that_were_trained_on() -> None:
+    first = again(table(1000), definition({"by": "time", "holdout": 0.1}, time="t"))
+    second = again(table(1000), definition({"by": "time", "holdout": 0.4}, time="t"), first)
+    assert side(second, "holdout") == side(first, "holdout") == set(range(900, 1000))
+
+
 def test_a_late_row_of_a_judged_stretch_is_retired() -> None:
     by_time = definition({"by": "time"}, key="id", time="t")
     first = again(table(1000), by_time)

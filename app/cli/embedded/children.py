@@ -63,6 +63,10 @@ class Children(AbstractContextManager["Children"]):
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
         self.signals += 1
+        if self.signals == 3:
+            # Whatever we may be stuck in, one more ends us, and the kernel our children.
+            for number in HEARD:
+                signal.signal(number, signal.SIG_DFL)
 
     @property
     def pids(self) -> dict[str, int]:

@@ -48,7 +48,6 @@ def service(folder: DataFolder, *, durable: bool = True) -> Service:
     """
     account = server_account()
     programs = postgres_programs(folder.path, account)
-    end_orphans(folder.log(NAME), Signals.SIGINT)
     cluster = _cluster(folder, programs, account)
     where, passed = _way_to(cluster, account)
     settings = SETTINGS | ({} if durable else NOT_DURABLE) | {"port": str(folder.port(NAME))}

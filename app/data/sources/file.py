@@ -119,7 +119,7 @@ def _unreadable(path: str, error: Exception) -> Invalid:
     if str(error).startswith("Empty "):
         return Invalid(f"{path} is empty.", code="file_unreadable", remedy="Write at least one row to it.")
     # Arrow quotes the row after its complaint; what stands in a row is nobody's business here.
-    why = re.sub(r"(columns, got \d+|invalid value|UTF8 data).*", r"\1", str(error), flags=re.DOTALL)
+    why = re.sub(r"(columns, got \d+|invalid value).*", r"\1", str(error), flags=re.DOTALL)
     return Invalid(
         f"{path} cannot be read: {why.strip().rstrip('.')}.",
         code="file_unreadable",
@@ -134,12 +134,16 @@ def _csv(path: str, options: Options, only: Sequence[str] | None, threads: bool)
         include_columns=only,
         strings_can_be_null=True,
     )
-    return pa.csv.read_csv(
+    table = pa.csv.read_csv(
         path,
         read_options=pa.csv.ReadOptions(use_threads=threads),
         parse_options=pa.csv.ParseOptions(delimiter=options.delimiter, newlines_in_values=True),
         convert_options=convert,
     )
+    for field in table.schema:
+        if pa.types.is_binary(field.type):
+            raise pa.ArrowInvalid(f"column {field.name!r} is not UTF-8 text")
+    return table
 
 
 def _parquet(path: str, options: Options, only: Sequence[str] | None, threads: bool) -> pa.Table:  # noqa: ARG001

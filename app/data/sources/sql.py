@@ -41,7 +41,7 @@ from app.errors import Invalid
 CHUNK = 50_000
 HIDDEN = "***"
 # `select` first, and no second statement behind it.
-ONE_SELECT = re.compile(r"\s*(select|with)\b[^;]*;?\s*", re.IGNORECASE)
+ONE_SELECT = re.compile(r"\s*(select|with)\b[^;]*", re.IGNORECASE)
 COMMENTS_AND_STRINGS = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"", re.DOTALL)
 # What makes a connection read-only and bounds a statement, by dialect; the others have to rely on the
 # account's rights.
@@ -81,12 +81,13 @@ class Options(SourceOptions):
     @field_validator("query")
     @classmethod
     def is_one_select(cls, query: str) -> str:
-        if not ONE_SELECT.fullmatch(COMMENTS_AND_STRINGS.sub("''", query)):
+        query = query.strip().rstrip(";")
+        if not ONE_SELECT.fullmatch(COMMENTS_AND_STRINGS.sub(" ", query)):
             raise ValueError("one SELECT is wanted, and nothing besides")
         unknown = set(text(query).compile().params) - {"since"}
         if unknown:
             raise ValueError(rf"unknown parameter :{min(unknown)}; only :since is known (write \: for a mere colon)")
-        return query.strip().rstrip(";")
+        return query
 
     @model_validator(mode="after")
     def since_needs_a_time(self) -> Self:
@@ -127,7 +128,7 @@ def _read(options: Options, since: str | None) -> pa.Table:
     with _connected(options) as connection:
         result = connection.execution_options(yield_per=CHUNK).execute(_query(options, since))
         names = list(result.keys())
-        chunks = [("the query", table_of(names, rows, "the query")) for rows in result.partitions()]
+        chunks = [("the query", table_of(names, rows, "the query")) for rows in result.partitions(CHUNK)]
     return unify(chunks or [("the query", table_of(names, [], "the query"))])
 
 
@@ -146,7 +147,7 @@ def _named(name: str) -> ColumnClause[Any]:
 
 
 def _query(options: Options, since: str | None) -> TextClause:
-    query = text(options.query)
+    query = text(f"{options.query}\n")  # a comment may end it, and must not swallow what is put around it
     return query.bindparams(_since(since)) if options.asks_since else query
 
 
