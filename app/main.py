@@ -76,14 +76,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def create_app(config: Settings | None = None) -> FastAPI:
+    config = config or settings()
     app = FastAPI(
         title="Refit",
         summary="Retrains models, proves that the new one is better, and swaps it in without dropping a request.",
         lifespan=lifespan,
     )
-    app.state.settings = config or settings()
+    app.state.settings = config
     http.install(app)
-    app.add_middleware(http.LimitBody, limit=app.state.settings.max_body_bytes)
+    app.add_middleware(http.LimitBody, limit=config.max_body_bytes)
     app.add_middleware(metrics.CountRequests)
     for router in ROUTERS:
         app.include_router(router)

@@ -1,6 +1,5 @@
 import importlib.util
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -83,7 +82,7 @@ def _service(api: Api, config: Settings) -> Iterator[Finding]:
     try:
         health = api.get("/health")
     except Failure as failure:
-        yield Finding("fail", "service", f"{failure.message} {_port(url)}", failure.remedy or "")
+        yield Finding("fail", "service", failure.message, failure.remedy or "")
         return
     yield Finding("ok", "service", f"{url} answers, version {health['version']}, Postgres {health['postgres']}")
     yield from _asked("ready", lambda: api.get("/health/ready")["status"])
@@ -135,16 +134,6 @@ def _queues(api: Api) -> Finding:
     jobs, queues = ", ".join(str(job["job_id"]) for job in stuck), ",".join(sorted({job["queue"] for job in stuck}))
     remedy = f"Start a worker for it: REFIT_QUEUES={queues} python -m workers.celery_app"
     return Finding("fail", "queues", f"job {jobs} waits and nothing runs in queue {queues}", remedy)
-
-
-def _port(url: str) -> str:
-    """Whether nobody listens there at all, or somebody who is not Refit."""
-    address = httpx_address(url)
-    try:
-        with socket.create_connection(address, timeout=2.0):
-            return f"Port {address[1]} is taken by something else."
-    except OSError:
-        return f"Nobody listens on port {address[1]}."
 
 
 def _show(found: list[Finding]) -> None:

@@ -63,7 +63,7 @@ def detachable(job_id: int) -> Iterator[None]:
 
 def conclude(job: Job) -> None:
     """Prints how the job ended. Raises Failure where it is not with a version that passed, or a plan."""
-    failure = _failure_of(job)
+    failure = failure_of(job)
     if failure is None:
         emit(job, show_end)
         return
@@ -130,7 +130,8 @@ def _timed_out(job: Job) -> Failure:
     return Failure(message, Exit.TIMED_OUT, remedy=remedy, document=job)
 
 
-def _failure_of(job: Job) -> Failure | None:
+def failure_of(job: Job) -> Failure | None:
+    """Why an ended job is not what was hoped for; None where it made a version that passed, or a plan."""
     id, error = job["job_id"], job["error"]
     if job["status"] == "failed":
         message = f"Job {id} failed ({error['code']}): {error['message']}"

@@ -4,15 +4,23 @@ from typing import Any
 
 from app.cli.output import UNKNOWN, say, table
 
+Report = dict[str, Any]
 HEADERS = ("criterion", "candidate", "incumbent", "delta", "requirement", "verdict")
 
 
-def show_gate(report: dict[str, Any]) -> None:
-    """The table on stdout, the sentence that sums it up on stderr."""
-    table(HEADERS, [_row(criterion) for criterion in report["criteria"]])
-    against = f"version {report['incumbent']}" if report["incumbent"] else "no version: none was ever active"
-    say(f"judged on {report['rows']} holdout rows against {against} ({report['mode']})")
-    say(report["reason"])
+def show_gate(report: Report) -> None:
+    """The table on stdout, what it is about and what decided on stderr."""
+    gate_table(report)
+    say(f"{judged_on(report)}. {report['reason']}")
+
+
+def gate_table(report: Report, *, indent: int = 0) -> None:
+    table(HEADERS, [_row(criterion) for criterion in report["criteria"]], indent=indent)
+
+
+def judged_on(report: Report) -> str:
+    against = f"version {report['incumbent']}" if report["incumbent"] else "no version, for none was ever active"
+    return f"Judged on {report['rows']} holdout rows against {against} (mode {report['mode']})"
 
 
 def _row(criterion: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,3 @@
-from datetime import datetime
 from typing import Any
 
 import click
@@ -8,7 +7,7 @@ from app.cli.client import Api, connect
 from app.cli.failures import Exit, Failure
 from app.cli.following import conclude, detachable, patient, show_job, wait_for
 from app.cli.output import UNKNOWN, as_json, emit, json_option, printable, say, share, table, told, wants_json
-from app.cli.progress import Job
+from app.cli.progress import Job, seconds_of
 
 LINES = 1_000
 STATES = ("queued", "running", "completed", "failed", "cancelled")
@@ -101,10 +100,7 @@ def _row(job: Job) -> tuple[Any, ...]:
 
 
 def _took(job: Job) -> str:
-    if not (job["started_at"] and job["finished_at"]):
-        return UNKNOWN
-    took = datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])
-    return f"{took.total_seconds():.1f} s"
+    return f"{seconds_of(job):.1f} s" if job["started_at"] and job["finished_at"] else UNKNOWN
 
 
 def _print_from(api: Api, job: int, after: int) -> int:

@@ -69,9 +69,10 @@ def say(line: str) -> None:
     click.echo(printable(line), err=True)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, indent: int = 0) -> None:
     """Aligned columns on stdout; colours on a terminal only."""
     from rich.console import Console  # noqa: PLC0415 - 70 ms that nobody waits for under --json
+    from rich.padding import Padding  # noqa: PLC0415 - ditto
     from rich.table import Table  # noqa: PLC0415 - ditto
     from rich.text import Text  # noqa: PLC0415 - ditto
 
@@ -82,7 +83,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         cells = [told(value) for value in row]
         shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(file=sys.stdout, width=width).print(shown)
+    Console(file=sys.stdout, width=width).print(Padding(shown, (0, 0, 0, indent), expand=False))
 
 
 def record(fields: Mapping[str, Any]) -> None:

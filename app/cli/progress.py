@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from app.cli.output import printable, say, share
@@ -30,6 +31,12 @@ def stage_of(job: Job) -> str:
     if job["cancelling"]:
         return "cancelling"
     return str(job["stage"] or "starting") if job["status"] == "running" else str(job["status"])
+
+
+def seconds_of(job: Job) -> float:
+    """How long an ended job ran."""
+    started, finished = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
+    return (finished - started).total_seconds()
 
 
 def _lines() -> Show:

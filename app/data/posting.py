@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -46,9 +47,10 @@ def _errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str
     for name, needed in {data.label: "the label", data.key: "the key", _time(data): "the time"}.items():
         if name is not None and row.get(name) is None:
             yield {"field": f"rows.{place}.{name}", "message": f"is missing; it is {needed}"}
+    time = _time(data)
     for name, value in row.items():
         problem = _name_problem(name) or _problem(value)
-        if problem is None and name == _time(data):
+        if problem is None and name == time:
             problem = _time_problem(value)
         if problem is not None:
             field = f"rows.{place}.{name}" if name.isprintable() else f"rows.{place}"
@@ -60,17 +62,18 @@ def _time(data: SourceOptions) -> str | None:
 
 
 def _problem(value: Any) -> str | None:
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return _text_problem(value)
-    if isinstance(value, int):
-        return None if -INT64 <= value < INT64 else "does not fit into 64 bits"
     if isinstance(value, float):
         return None if math.isfinite(value) else "is not a finite number; send null where there is none"
+    if isinstance(value, int):
+        return None if -INT64 <= value < INT64 else "does not fit into 64 bits"
+    if isinstance(value, str):
+        return _text_problem(value)
+    if value is None:
+        return None
     return "is not flat: a value is text, a number, true, false or null"
 
 
+@lru_cache
 def _name_problem(name: str) -> str | None:
     return "is a reserved name" if name in RESERVED else _text_problem(name)
 

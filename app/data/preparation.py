@@ -50,8 +50,8 @@ def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] |
     keep, dropped = _complete(table, definition, times)
     if not keep.any():
         raise _insufficient(f"None of {table.num_rows} rows has all it needs; they lack: {dropped}.")
-    table = table.filter(pa.array(keep))
-    known, times = known.of(keep), times.of(keep) if times else None
+    if not keep.all():
+        table, known, times = table.filter(pa.array(keep)), known.of(keep), times.of(keep) if times else None
     assigned = splits.assign(definition, known, times, before=before, judged=judged)
 
     names = dict.fromkeys([data.label, data.key, data.time, *features])

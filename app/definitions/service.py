@@ -141,10 +141,12 @@ async def _create(session: AsyncSession, model: str, definition: Definition, act
 
 
 async def _insert(session: AsyncSession, model: str, revision: int, definition: Definition, actor: str) -> None:
-    body = definition.model_dump(mode="json")
-    values = {"model": model, "revision": revision, "definition": body, "actor": actor}
+    # Only this row keeps a source's password; every other dump of a definition masks it.
+    kept = definition.model_dump(mode="json", context={"secrets": True})
+    values = {"model": model, "revision": revision, "definition": kept, "actor": actor}
     await session.execute(insert(ModelDefinition).values(values))
-    await record(session, kind="model.defined", actor=actor, model=model, after=f"revision {revision}", evidence=body)
+    shown = definition.model_dump(mode="json")
+    await record(session, kind="model.defined", actor=actor, model=model, after=f"revision {revision}", evidence=shown)
 
 
 def _check_type(model: str, current: str, wanted: str) -> None:

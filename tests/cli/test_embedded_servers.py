@@ -102,7 +102,8 @@ def test_a_pid_file_that_names_another_process_does_not_stop_postgres(tmp_path: 
         process.kill()
         process.wait()
         lines = (tmp_path / "pg/postmaster.pid").read_text().splitlines()
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        who = account.server_account()
+        with subprocess.Popen(["sleep", "60"], user=who.uid if who else None) as other:
             (tmp_path / "pg/postmaster.pid").write_text("\n".join([str(other.pid), *lines[1:]]))
             with postgres.running(folder, durable=False):
                 assert other.poll() is None

@@ -38,8 +38,8 @@ async def test_csv_jsonl_and_parquet_give_the_same_rows_plain_and_gzipped(tmp_pa
         (tmp_path / name).write_bytes(content)
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
     pq.write_table(pa.table({"x": [1.5, None], "y": pa.array(["a", "b"]).dictionary_encode()}), tmp_path / "d.parquet")
-    found = [await rows(path) for path in sorted(tmp_path.iterdir())]
-    assert found == [[{"x": 1.5, "y": "a"}, {"x": None, "y": "b"}]] * 7
+    for suffix in ("csv", "csv.gz", "jsonl", "jsonl.gz", "json", "json.gz", "parquet"):
+        assert await rows(tmp_path / f"d.{suffix}") == [{"x": 1.5, "y": "a"}, {"x": None, "y": "b"}]
 
 
 async def test_the_files_of_a_glob_come_in_the_order_of_their_names(tmp_path: Path) -> None:

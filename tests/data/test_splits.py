@@ -62,7 +62,7 @@ ROWS = st.dictionaries(KEYS, st.integers(0, 40), min_size=20, max_size=60)
 IDENTITIES = st.sampled_from([{"key": "id", "time": "t"}, {"time": "t"}, {"key": "x", "time": "t"}])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(ROWS, SPLITS, IDENTITIES), min_size=2, max_size=6))
 def test_no_row_that_was_ever_holdout_trains(
     history: list[tuple[dict[int, int], dict[str, Any], dict[str, Any]]],
@@ -95,7 +95,7 @@ def test_no_row_that_was_ever_holdout_trains(
         held |= side(last, "holdout", known_by)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 80), min_size=1, max_size=6), st.permutations(["x", "z", "w"]))
 def test_rows_without_a_key_keep_their_side_when_columns_come_and_change_places(
     grown: list[int], order: list[str]

@@ -39,7 +39,7 @@ def artifact(folder: Path, schema: InputSchema = SCHEMA, width: int = 2) -> Path
     output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 2])
     constants = [
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
-        numpy_helper.from_array(np.float32(1), "one"),
+        numpy_helper.from_array(np.array(1, np.float32), "one"),
         numpy_helper.from_array(np.array("sure", object), "sure"),
     ]
     graph = helper.make_graph(sigmoid, "test", inputs, [output], constants)

@@ -1,6 +1,5 @@
 """Little data versions, and runs of a pipeline over them whose news can be read afterwards."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def data_of(table: pa.Table, label: str = "bought", **changes: Any) -> TrainingD
 
 def run_of(data: TrainingData, folder: Path, *, memory_scale: float = 1.0, seed: int = 7, **params: Any) -> Run:
     """A run that tries logistic regression once, unless `params` say otherwise. Its news is `run.report.heard`."""
-    quick: Mapping[str, Any] = {"optuna_trials": 1, "families": ["logistic_regression"], "cv_folds": 2}
+    quick: dict[str, Any] = {"optuna_trials": 1, "families": ["logistic_regression"], "cv_folds": 2}
     return Run(
         params=ClassifierParams(**quick | params),
         data=data,

@@ -111,7 +111,7 @@ def test_a_number_named_categorical_is_a_name(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_and_data_give_the_same_bytes(tmp_path: Path) -> None:
-    params = {"families": FAMILIES, "optuna_trials": 4, "resampling": "smote"}
+    params: dict[str, Any] = {"families": FAMILIES, "optuna_trials": 4, "resampling": "smote"}
     first, second = (train(run_of(data_of(customers()), tmp_path / name, **params)) for name in ("first", "second"))
     assert files(first) == files(second)
     assert first.details == second.details

@@ -126,7 +126,7 @@ def test_running_out_of_memory_has_its_own_code(
         raise error
 
     greedy = Family(fit, nodes.linear, stops_early=False, default={}, space={})
-    monkeypatch.setitem(families.FAMILIES, "logistic_regression", greedy)  # type: ignore[arg-type]  # a dict inside
+    monkeypatch.setitem(families.FAMILIES, "logistic_regression", greedy)
     with pytest.raises(OutOfMemory):
         train(run_of(data_of(customers()), tmp_path))
 
@@ -136,7 +136,7 @@ def test_other_runtime_errors_keep_their_name(tmp_path: Path, monkeypatch: pytes
         raise RuntimeError("a bug")
 
     broken = Family(fit, nodes.linear, stops_early=False, default={}, space={})
-    monkeypatch.setitem(families.FAMILIES, "logistic_regression", broken)  # type: ignore[arg-type]  # a dict inside
+    monkeypatch.setitem(families.FAMILIES, "logistic_regression", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         train(run_of(data_of(customers()), tmp_path))
 
@@ -151,7 +151,7 @@ def test_an_export_that_answers_otherwise_is_never_published(tmp_path: Path, mon
 
     original = families.FAMILIES["logistic_regression"]
     skewed = Family(original.fit, write, original.stops_early, original.default, original.space)
-    monkeypatch.setitem(families.FAMILIES, "logistic_regression", skewed)  # type: ignore[arg-type]  # a dict inside
+    monkeypatch.setitem(families.FAMILIES, "logistic_regression", skewed)
     error = failure(data_of(customers()), tmp_path)
     assert error.code == "export_mismatch"
     assert "in probability" in error.message

@@ -91,8 +91,8 @@ def test_folds_are_stratified_and_in_time_order_each_is_one_stretch() -> None:
 def test_labels_are_sorted_without_gaps(values: pa.ChunkedArray, positive: object, labels: tuple[object]) -> None:
     found = labels_of(values, positive)
     assert found == labels
-    places = [None if index < 0 else found[index] for index in indices_of(values, found)]
-    assert places == [None if value != value else value for value in values.to_pylist()]
+    known = [None if index < 0 else found[index] for index in indices_of(values, found)]
+    assert known == [value if value in found else None for value in values.to_pylist()]
 
 
 def test_auc_of_many_classes_is_the_mean_over_those_that_can_be_measured() -> None:

@@ -67,7 +67,8 @@ def test_onnx_gives_bit_identical_features(rows: int) -> None:
     numeric[generator.random(numeric.shape) < 0.2] = NAN
     categorical = generator.choice(["", "a", "b", "é", "unseen"], (rows, 2)).astype(np.object_)
     encoding = fit(Batch(np.vstack([numeric, numeric]), np.vstack([categorical, categorical])))
-    numeric[0] = [np.finfo(np.float32).max, -np.finfo(np.float32).max, 1e-45, 0, NAN, -0.0]
+    largest = float(np.finfo(np.float32).max)
+    numeric[0] = [largest, -largest, 1e-45, 0, NAN, -0.0]
     given = Batch(numeric, categorical)
     np.testing.assert_array_equal(features_by_onnx(encoding, given), encoding.transform(given))
     assert np.isfinite(encoding.transform(given)).all()

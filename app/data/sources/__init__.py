@@ -4,8 +4,10 @@ A source module `app/data/sources/<name>.py` has
 
 - `Options`: a SourceOptions with `source: Literal["<name>"]` and what else it needs, checked when it is applied;
 - `async def read(options, reading) -> pyarrow.Table`: all rows, with every column, in the source's own order;
-- `async def count(options, reading) -> int`: rows newer than `reading.since`, or all rows where the source cannot tell
-  (no time column); cheap, because admission asks for it while a caller waits.
+- `async def count(options, reading) -> int`: labelled rows newer than `reading.since`; where there is no time column
+  `since` is a number of rows, and those beyond it are counted. Cheap: admission asks while a caller waits.
+
+A table may bring a column `@row`: the places of its rows for ever. Without it a row's place is its position.
 
 Both raise app.errors.Invalid with a code of their own (`source_unreachable`, `file_not_found`, `column_missing`, …).
 """

@@ -1,0 +1,12 @@
+"""What Refit promises, shown on a running service: each module is one command, and ends in one line.
+
+    make runbook      the retraining runbook, step by step, with curl
+    make datasets     three real data streams, and what the default gate says of each
+    make burst        a thousand equal triggers at once
+    make kills        kill -9 of each process in the middle of a job, and an empty broker
+    make api-process  what a process of the API weighs and how fast it starts
+    make latency      from the trigger to the first stage, and of what that time is made
+
+Each starts a `refit up` of its own in a temporary folder and leaves nothing behind. Progress goes to standard error;
+standard output gets `NAME: figures … ok`, or `… short` with exit code 1 where a figure misses what is promised.
+"""

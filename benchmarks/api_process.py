@@ -1,0 +1,97 @@
+"""What a process of the API weighs after it has answered predictions, that it holds no torch, and how fast it starts."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from statistics import median
+
+from app.cli.embedded.folder import LOOPBACK, listen_once
+from benchmarks.data import breast_cancer, features
+from benchmarks.report import Report, progress, report, size
+from benchmarks.service import Service, running
+
+# What belongs to the training plane and would make the API heavy.
+FOREIGN = ("torch", "transformers", "sklearn", "scipy", "optuna")
+STARTS = 5
+
+
+def main() -> None:
+    with report("api-process") as told, running() as service:
+        data = breast_cancer(service.inputs / "tumours.csv")
+        service.define("tumours", data, prerequisites={"min_new_samples": 0})
+        service.train("tumours", params={"optuna_trials": 3})
+        service.api.post("/model/reload", {"reason": "to be weighed"})
+        [api] = service.processes("app.main")
+        before = memory(api.pid)["Pss"]
+        count = size(1_000)
+        predict(service, features(data), count)
+        after = memory(api.pid)
+        loaded = libraries(api.pid)
+        told.tell(f"{count:,} predictions answered")
+        told.tell(f"torch {'loaded' if 'torch' in loaded else 'not loaded'}", "torch" not in loaded)
+        told.tell(f"of the training plane's libraries {', '.join(loaded) or 'none'} is mapped", not loaded)
+        told.tell(f"resident {after['Rss']:.0f} MiB, of which its own {after['Pss']:.0f} (before {before:.0f})")
+        starts = [start(api.environ()) for _ in range(STARTS)]
+        told.tell(f"process start to first 200 of /health/ready {median(starts):.2f} s (median of {STARTS})")
+
+
+def predict(service: Service, rows: Sequence[dict[str, float]], count: int) -> None:
+    """`count` requests of one row, and then one of all rows."""
+    for number in range(count):
+        answer = service.api.post("/predict/batch", {"instances": [rows[number % len(rows)]]})
+        assert len(answer["scores"]) == 1
+    answer = service.api.post("/predict/batch", {"instances": list(rows)})
+    assert len(answer["scores"]) == len(rows)
+
+
+def memory(pid: int) -> dict[str, float]:
+    """MiB of a process: Rss is what it has mapped in, Pss counts shared pages by their share."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {name: int(kibibytes) / 1024 for name, kibibytes in re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.M)}
+
+
+def libraries(pid: int) -> list[str]:
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return [name for name in FOREIGN if f"/{name}/" in maps or f"lib{name}" in maps]
+
+
+def start(environment: dict[str, str]) -> float:
+    """Seconds until one more replica of the same service is ready; it leaves again."""
+    port = listen_once(LOOPBACK, 0)
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "app.main"],
+        env=environment | {"REFIT_PORT": str(port)},
+        cwd=os.sep,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as replica:
+        try:
+            while not _is_ready(port):
+                if replica.poll() is not None or time.monotonic() - began > 60:
+                    raise RuntimeError("a replica of the API does not get ready")
+                time.sleep(0.005)
+            took = time.monotonic() - began
+        finally:
+            replica.terminate()
+    progress(f"a replica was ready after {took:.2f} s")
+    return took
+
+
+def _is_ready(port: int) -> bool:
+    with closing(HTTPConnection(LOOPBACK, port, timeout=2)) as connection:
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+
+
+if __name__ == "__main__":
+    main()

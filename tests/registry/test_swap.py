@@ -1,0 +1,336 @@
+"""The dual slot: who may change it, and what a change is bound to."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.db import clock, seconds
+from app.errors import NotFound, Refused, Stale
+from app.events.tables import Event
+from app.registry import service, swap
+from app.registry.promotion import promote
+from app.registry.swap import TRANSITIONS, Action, Change, ReplicasNotReady
+from app.registry.tables import ModelSlots, ReplicaSlots, SlotHistory
+from app.settings import Settings
+from tests.factories import define, replica, slots, version
+
+FRAUD = Change("fraud", "alice", "of the test")
+FORCED = Change("fraud", "alice", "of the test", force=True)
+
+
+async def reload(session: AsyncSession, change: Change = FRAUD, watch_minutes: float = 0) -> None:
+    await swap.reload(session, change, watch_minutes=watch_minutes)
+
+
+async def with_active(session: AsyncSession, config: Settings) -> None:
+    """Version 1 is active, nothing stands by."""
+    await define(session, "fraud")
+    await version(session, config, "fraud")
+    await swap.stage(session, FRAUD, 1)
+    await reload(session)
+
+
+async def with_standby(session: AsyncSession, config: Settings) -> None:
+    """Version 1 is active, version 2 passed against it and stands by."""
+    await with_active(session, config)
+    await version(session, config, "fraud", incumbent=1)
+    await swap.stage(session, FRAUD, 2)
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("column", ["active", "standby", "previous", "watch_until", "hold_reason"])
+async def test_an_action_changes_the_slots_of_its_table_and_no_others(
+    session: AsyncSession, config: Settings, action: Action, column: str
+) -> None:
+    await define(session, "fraud")
+    row = await slots(session, "fraud")
+    if column in TRANSITIONS[action]:
+        assert (await swap._write(session, row, action, FRAUD, **{column: None})).changed
+    else:
+        with pytest.raises(ValueError, match="may not change"):
+            await swap._write(session, row, action, FRAUD, **{column: None})
+
+
+async def test_reload_swaps_active_and_standby_and_counts_a_generation(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    row = await slots(session, "fraud")
+    assert (row.active, row.standby, row.previous, row.generation) == (2, 1, 1, 2)
+
+
+async def test_a_second_identical_reload_is_refused(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    with pytest.raises(Refused) as refused:
+        await reload(session, FORCED)
+    assert refused.value.code == "standby_is_previous"
+
+
+async def test_reload_is_refused_where_the_gate_compared_with_another_version(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_standby(session, config)
+    await version(session, config, "fraud", incumbent=1)
+    await reload(session)
+    with pytest.raises(Refused) as refused:
+        await swap.stage(session, FORCED, 3)
+    assert refused.value.code == "stale_gate"
+
+
+async def test_reload_is_refused_where_the_standby_became_stale(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await session.execute(update(ModelSlots).values(active=None, generation=7))
+    with pytest.raises(Refused) as refused:
+        await reload(session, FORCED)
+    assert refused.value.code == "stale_gate"
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+async def test_what_did_not_pass_never_stands_by(session: AsyncSession, config: Settings, verdict: str) -> None:
+    await define(session, "fraud")
+    await version(session, config, "fraud", verdict=verdict)
+    await promote(session)
+    assert (await slots(session, "fraud")).standby is None
+    with pytest.raises(Refused) as refused:
+        await swap.stage(session, FRAUD, 1)
+    assert refused.value.code == f"verdict_{verdict}"
+
+
+async def test_an_operator_may_force_an_inconclusive_verdict_but_never_a_failed_one(
+    session: AsyncSession, config: Settings
+) -> None:
+    await define(session, "fraud")
+    await version(session, config, "fraud", verdict="fail")
+    await version(session, config, "fraud", verdict="inconclusive")
+    with pytest.raises(Refused):
+        await swap.stage(session, FORCED, 1)
+    assert (await swap.stage(session, FORCED, 2)).changed
+
+
+async def test_reload_waits_for_every_live_replica_and_names_those_that_are_not_warm(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_standby(session, config)
+    await replica(session, "fraud", warm=2)
+    cold = await replica(session, "fraud", warm=None, host="cold")
+    with pytest.raises(ReplicasNotReady) as refused:
+        await reload(session)
+    assert [missing["replica"] for missing in refused.value.details["missing"]] == [str(cold)]
+    assert (await slots(session, "fraud")).generation == 1
+
+
+async def test_reload_does_not_wait_for_a_replica_whose_lease_ran_out(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await replica(session, "fraud", warm=2)
+    await replica(session, "fraud", warm=None, alive=False)
+    await reload(session)
+    assert (await slots(session, "fraud")).active == 2
+
+
+async def test_a_replica_cannot_renew_between_the_readiness_check_and_the_commit(
+    sessions: async_sessionmaker[AsyncSession], config: Settings
+) -> None:
+    async with sessions() as session, session.begin():
+        await with_standby(session, config)
+    async with sessions() as reloading, sessions() as renewing:
+        await reloading.begin()
+        await reload(reloading)
+        reading = select(ModelSlots).with_for_update(read=True)
+        renewal = asyncio.create_task(renewing.scalar(reading))
+        done, _ = await asyncio.wait({renewal}, timeout=0.3)
+        assert not done
+        await reloading.commit()
+        row = await renewal
+    assert row is not None
+    assert row.generation == 2
+
+
+async def test_two_reloads_at_once_make_one_swap(
+    sessions: async_sessionmaker[AsyncSession], config: Settings
+) -> None:
+    async with sessions() as session, session.begin():
+        await with_standby(session, config)
+
+    async def attempt() -> str:
+        try:
+            async with sessions() as session, session.begin():
+                await reload(session)
+        except Refused as refused:
+            return refused.code
+        return "swapped"
+
+    outcomes = await asyncio.gather(*(attempt() for _ in range(6)))
+    assert sorted(outcomes) == ["standby_is_previous"] * 5 + ["swapped"]
+
+
+async def test_reload_is_refused_where_the_caller_expected_other_slots(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    row = await slots(session, "fraud")
+    for change in (
+        Change("fraud", "alice", expected_active=2),
+        Change("fraud", "alice", expected_revision=row.revision - 1),
+    ):
+        with pytest.raises(Stale):
+            await reload(session, change)
+    await reload(session, Change("fraud", "alice", expected_active=1, expected_revision=row.revision))
+
+
+async def test_a_hold_stops_reload_and_automation_but_not_rollback(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    await swap.hold(session, FRAUD)
+    await version(session, config, "fraud", incumbent=2)
+    await promote(session)
+    assert (await slots(session, "fraud")).standby == 1
+    target, _ = await swap.restore(session, FRAUD, None)
+    await swap.rollback(session, FRAUD, target, hold=True)
+    assert (await slots(session, "fraud")).active == 1
+
+
+async def test_rollback_goes_to_the_version_before_and_sets_a_hold(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    target, _ = await swap.restore(session, FRAUD, None)
+    await swap.rollback(session, FRAUD, target, hold=True)
+    row = await slots(session, "fraud")
+    assert (row.active, row.standby, row.generation) == (1, 2, 3)
+    assert row.hold_reason == "rolled back from version 2: of the test"
+
+
+async def test_rolling_back_twice_changes_nothing_the_second_time(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    for _ in range(2):
+        target, _restored = await swap.restore(session, FRAUD, None)
+        last = await swap.rollback(session, FRAUD, target, hold=True)
+    assert not last.changed
+    assert (await slots(session, "fraud")).active == 1
+
+
+async def test_rollback_finds_the_version_before_although_another_one_stands_by(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    await version(session, config, "fraud", incumbent=2)
+    await swap.stage(session, FRAUD, 3)
+    target, restored = await swap.restore(session, FRAUD, None)
+    assert (target, restored.slots.standby) == (1, 1)
+    await swap.rollback(session, FRAUD, target, hold=True)
+    assert (await slots(session, "fraud")).active == 1
+
+
+async def test_without_a_version_before_there_is_nothing_to_roll_back_to(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_active(session, config)
+    with pytest.raises(Refused) as refused:
+        await swap.restore(session, FRAUD, None)
+    assert refused.value.code == "nothing_to_roll_back_to"
+
+
+async def test_rollback_goes_only_to_versions_that_were_active_once(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await version(session, config, "fraud", incumbent=1)
+    with pytest.raises(Refused) as refused:
+        await swap.restore(session, FRAUD, 3)
+    assert refused.value.code == "never_active"
+    with pytest.raises(NotFound):
+        await swap.restore(session, FRAUD, 9)
+
+
+async def test_rollback_leaves_out_replicas_that_cannot_load_as_long_as_one_can(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    await replica(session, "fraud", warm=None, host="cold")
+    target, _ = await swap.restore(session, FRAUD, None)
+    with pytest.raises(ReplicasNotReady):
+        await swap.rollback(session, FORCED, target, hold=True)
+    await replica(session, "fraud", warm=1)
+    swapped = await swap.rollback(session, FORCED, target, hold=True)
+    assert len(swapped.left_out) == 1
+
+
+async def test_the_rollback_target_of_a_running_watch_is_never_overwritten(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_standby(session, config)
+    await reload(session, watch_minutes=30)
+    await version(session, config, "fraud", incumbent=2)
+    await promote(session)
+    with pytest.raises(Refused) as refused:
+        await swap.stage(session, FORCED, 3)
+    assert refused.value.code == "watch_running"
+    await session.execute(update(ModelSlots).values(watch_until=clock() - seconds(1)))
+    await promote(session)
+    assert (await slots(session, "fraud")).standby == 3
+
+
+async def test_what_passed_is_staged_by_itself_and_reloaded_only_where_the_definition_says_so(
+    session: AsyncSession, config: Settings
+) -> None:
+    await define(session, "manual", promotion={"stage": "manual"})
+    await define(session, "fraud")
+    await define(session, "eager", promotion={"reload": "automatic"})
+    for name in ("manual", "fraud", "eager"):
+        await version(session, config, name)
+    await promote(session)
+    held = [await slots(session, name) for name in ("manual", "fraud", "eager")]
+    assert [(row.active, row.standby) for row in held] == [(None, None), (None, 1), (1, None)]
+
+
+async def test_automation_never_brings_back_what_was_rolled_back(session: AsyncSession, config: Settings) -> None:
+    await define(session, "fraud", promotion={"reload": "automatic"})
+    await version(session, config, "fraud")
+    await promote(session)
+    await version(session, config, "fraud", incumbent=1)
+    await promote(session)
+    target, _ = await swap.restore(session, FRAUD, None)
+    await swap.rollback(session, FRAUD, target, hold=False)
+    await promote(session)
+    assert (await slots(session, "fraud")).active == 1
+
+
+async def test_who_was_active_at_a_time_is_one_query(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    before = (await session.scalars(select(clock()))).one()
+    await reload(session)
+    then = await service.history(session, "fraud", at=before, after=None, limit=1)
+    now = await service.history(session, "fraud", at=before + timedelta(minutes=1), after=None, limit=1)
+    assert (then[0].active, now[0].active) == (1, 2)
+    assert (now[0].actor, now[0].reason) == ("alice", "of the test")
+
+
+async def test_every_change_of_the_slots_is_in_the_history_and_in_the_record(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    row = await slots(session, "fraud")
+    history = (await session.scalars(select(SlotHistory).order_by(SlotHistory.id))).all()
+    events = (await session.scalars(select(Event).where(Event.kind.startswith("slots.")))).all()
+    assert [h.revision for h in history] == list(range(1, row.revision + 1))
+    assert len(events) == row.revision
+
+
+@pytest.mark.parametrize("table", ["events", "slot_history"])
+@pytest.mark.parametrize("statement", ["DELETE FROM {}", "UPDATE {} SET actor = 'nobody'", "TRUNCATE {}"])
+async def test_the_record_cannot_be_changed_by_anybody(session: AsyncSession, table: str, statement: str) -> None:
+    with pytest.raises(DBAPIError, match="append-only"):
+        await session.execute(text(statement.format(table)))
+
+
+async def test_a_replica_that_left_is_not_waited_for(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    gone = await replica(session, "fraud", warm=None)
+    await session.execute(delete(ReplicaSlots).where(ReplicaSlots.replica == gone))
+    await reload(session)
+    assert (await slots(session, "fraud")).active == 2
