@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import db, health, http, metrics
+from app.auth import CHANNEL as KEYS_CHANNEL
 from app.auth import KeyRing
 from app.data.router import router as data
 from app.definitions.router import router as definitions
 from app.events.router import router as events
 from app.keys.router import router as keys
-from app.keys.service import CHANNEL as KEYS_CHANNEL
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.queue import Bell
@@ -55,7 +55,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.keys = KeyRing(state.sessions)
     state.bell = Bell(config)
     state.news = News(config, JOBS_CHANNEL, SLOTS_CHANNEL, REPLICAS_CHANNEL, KEYS_CHANNEL)
-    state.news.on(KEYS_CHANNEL, state.keys.forget)
     state.replica = Replica(config, state.sessions, state.news)
     running = [
         asyncio.create_task(work)

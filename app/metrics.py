@@ -84,9 +84,12 @@ async def _read_slots(session: AsyncSession, registry: CollectorRegistry) -> Non
         slot.labels(row.model, "standby").set(row.standby or 0)
         generation.labels(row.model).set(row.generation)
         held.labels(row.model).set(row.hold_reason is not None)
-    live = select(ReplicaSlots.model, func.count().label("count")).where(ReplicaSlots.lease_until > clock())
+    live = select(ReplicaSlots.model, func.count().label("live")).where(ReplicaSlots.lease_until > clock())
     replicas = await session.execute(live.group_by(ReplicaSlots.model))
-    _set(Gauge("refit_replicas", "Live replicas", ["model"], registry=registry), ((row.model, row.count) for row in replicas))
+    _set(
+        Gauge("refit_replicas", "Live replicas", ["model"], registry=registry),
+        ((row.model, row.live) for row in replicas),
+    )
     swaps = Gauge("refit_swaps_total", "Changes of the slots", ["model", "action"], registry=registry)
     counted = select(SlotHistory.model, SlotHistory.action, func.count()).group_by(
         SlotHistory.model, SlotHistory.action

@@ -6,7 +6,6 @@ NOTIFY only shortens a wait. Every waiter looks again by itself after a while, a
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
 
 import psycopg
 
@@ -25,10 +24,6 @@ class News:
         self._settings = settings
         self._channels = channels
         self._said: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._calls: dict[str, list[Callable[[], None]]] = defaultdict(list)
-
-    def on(self, channel: str, call: Callable[[], None]) -> None:
-        self._calls[channel].append(call)
 
     async def wait(self, channel: str, timeout: float) -> None:  # noqa: ASYNC109 - a bound on quiet, not on an operation
         said = self._said[channel]
@@ -49,7 +44,5 @@ class News:
 
     def _tell(self, channels: tuple[str, ...] | list[str]) -> None:
         for channel in channels:
-            for call in self._calls[channel]:
-                call()
             # Whoever waits now is woken; whoever comes later waits for the next word.
             self._said.pop(channel, asyncio.Event()).set()

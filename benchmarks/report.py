@@ -34,7 +34,7 @@ def report(name: str) -> Iterator[Report]:
         yield told
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the line is owed and says so
         traceback.print_exc()
-        told.tell(f"{type(error).__name__}: {error}", holds=False)
+        told.tell(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", holds=False)
     print(told.line())
     sys.exit(told.short)
 

@@ -38,10 +38,12 @@ class Curl:
 def main() -> None:
     with report("runbook") as told, running() as service:
         curl = Curl(service.url, _config(service))
-        data = breast_cancer(service.inputs / "tumours.csv", rows=400)
-        service.define("tumours", data, prerequisites={"min_new_samples": 100})
+        data = breast_cancer(service.inputs / "tumours.csv")
+        means = [name for name in features(data)[0] if name.startswith("mean_")]
+        service.define("tumours", data | {"features": means}, prerequisites={"min_new_samples": 0})
         retrain(curl, told, data)
-        breast_cancer(service.inputs / "tumours.csv")  # the other 169 rows have come
+        # The second version is better by more than chance: it may look at all thirty measurements, not at ten.
+        service.define("tumours", data, prerequisites={"min_new_samples": 0})
         retrain(curl, told, data)
         roll_back(curl, told)
 

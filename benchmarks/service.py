@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from app.cli.client import Api, Json
+from benchmarks.report import progress
 
 REFIT_UP = (sys.executable, "-P", "-m", "app.cli", "up", "--port", "0", "--json")
 # So long a call is tried again while nobody answers: some commands kill the API.
@@ -107,7 +108,8 @@ def _started(folder: Path, options: tuple[str, ...]) -> Iterator[Json]:
             assert up.stdout is not None
             line = up.stdout.readline()
             if '"url"' not in line:
-                raise RuntimeError(f"refit up did not start: {(folder / 'up.log').read_text()}")
+                progress((folder / "up.log").read_text())
+                raise RuntimeError("refit up did not start")
             yield json.loads(line)
         finally:
             up.send_signal(signal.SIGTERM)

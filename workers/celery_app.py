@@ -26,7 +26,7 @@ app.conf.update(
     broker_transport_options=TRANSPORT,
     # Restarting a pool to cancel tasks would lose the bell; leases handle lost connections.
     worker_cancel_long_running_tasks_on_connection_loss=False,
-    task_queues=[Queue(name) for name in queues],
+    task_queues=[Queue(name) for name in queues],  # type: ignore[no-untyped-call]  # kombu ships no types
     task_serializer="json",
     accept_content=["json"],
     # Our own log format and levels; Celery would take over the root logger.

@@ -113,7 +113,7 @@ class Api:
             yield from page["data"]
 
     def _unreachable(self, message: str) -> Unreachable:
-        remedy = "Start it with `refit up`, or name another with REFIT_URL. `refit doctor` looks closer."
+        remedy = "Start it with `refit up`, or name another with REFIT_URL."
         return Unreachable(message, Exit.UNREACHABLE, remedy=remedy)
 
     def _stranger(self) -> Failure:

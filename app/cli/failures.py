@@ -96,7 +96,7 @@ def _particulars(problem: Mapping[str, Any], remedy: str | None) -> Iterator[str
     """What the sentence of the problem does not say yet, one line each."""
     for reason in problem.get("reasons", ()):
         if reason["remedy"] != remedy:
-            yield f"{reason['message']} {reason['remedy']}"
+            yield f"{reason['code']}: {reason['remedy']}"
     for error in problem.get("errors", ()):
         if "message" in error and error["message"] not in str(problem.get("detail")):
             yield f"{_where(error)}: {error['message']}"

@@ -82,8 +82,10 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, indent: int 
     for row in rows:
         cells = [told(value) for value in row]
         shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(file=sys.stdout, width=width).print(Padding(shown, (0, 0, 0, indent), expand=False))
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with console.capture() as captured:
+        console.print(Padding(shown, (0, 0, 0, indent), expand=False))
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def record(fields: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import click
 
@@ -9,7 +9,7 @@ from app.cli.arguments import examples, file_argument, model_option
 from app.cli.client import Api, Json, connect, resolved
 from app.cli.failures import Exit, Failure
 from app.cli.output import json_option, say, wants_json
-from app.cli.rows import Format, Row, format_of, read_rows, write_rows
+from app.cli.rows import Format, Row, Written, format_of, read_rows, write_rows
 
 BATCH = 1_000
 ANSWERS = ("score", "label")
@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 5.0
 @click.option("--only-predictions", is_flag=True, help="Leave the input's columns out.")
 @json_option
 def predict(
-    file: Path, model: str | None, slot: str, format: Format | None, output: str | None, only_predictions: bool
+    file: Path, model: str | None, slot: str, format: Format | None, output: Written | None, only_predictions: bool
 ) -> None:
     """Predict the rows of FILE (- is stdin) and write them with a score and a label to stdout.
 
@@ -43,12 +43,13 @@ def predict(
     format = format or format_of(file)
     roles = _roles(api, model)
     rows = read_rows(file, format, roles.get("categorical", ()))
-    if not only_predictions:
-        _check_names(rows[0])
-    predicted = _predicted(api, rows, roles, {"model": model, "slot": slot}, str(file))
-    kept: Sequence[Row] = [[]] * len(rows) if only_predictions else rows
-    written = "jsonl" if wants_json() else output or ("csv" if format == "csv" else "jsonl")
-    write_rows(map(_joined, kept, predicted), cast("Literal['csv', 'jsonl']", written))
+    written: Written = "jsonl" if wants_json() else output or ("csv" if format == "csv" else "jsonl")
+    kept = rows.read if written == "csv" else rows.values
+    if only_predictions:
+        kept = [{}] * len(kept)
+    _check_names(kept[0])
+    predicted = _predicted(api, rows.values, roles, {"model": model, "slot": slot}, str(file))
+    write_rows(map(_joined, kept, predicted), written)
 
 
 def _predicted(

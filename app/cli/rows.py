@@ -5,7 +5,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import click
 from app.cli.failures import Exit, Failure
 
 Format = Literal["csv", "jsonl", "json"]
+Written = Literal["csv", "jsonl"]
 Row = dict[str, Any] | list[Any]
 
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
@@ -33,22 +35,29 @@ def format_of(file: Path) -> Format:
     return SUFFIXES[file.suffix.lower()]
 
 
-def read_rows(file: Path, format: Format, categorical: Collection[str]) -> list[Row]:
+@dataclass(frozen=True)
+class Rows:
+    """`values` are what the model reads; `read` is what stood in the file, which of a CSV file is text."""
+
+    read: Sequence[Row]
+    values: Sequence[Row]
+
+
+def read_rows(file: Path, format: Format, categorical: Collection[str]) -> Rows:
     """Every row. Raises Failure naming the line that is wrong."""
-    readers = {"csv": lambda text: _csv(text, categorical), "jsonl": _jsonl, "json": _json}
     try:
         with click.open_file(str(file), encoding="utf-8-sig") as opened:
-            rows = list(readers[format](opened.read()))
+            rows = _parsed(opened.read(), format, categorical)
     except UnicodeDecodeError as error:
         raise Failure(f"{file} is not UTF-8 (byte {error.start}).", Exit.USAGE) from None
     except (ValueError, csv.Error) as error:
         raise Failure(f"{file} cannot be read as {format}: {error}.", Exit.USAGE) from None
-    if not rows:
+    if not rows.read:
         raise Failure(f"{file} has no rows.", Exit.USAGE)
     return rows
 
 
-def write_rows(rows: Iterator[dict[str, Any]], format: Literal["csv", "jsonl"]) -> None:
+def write_rows(rows: Iterator[dict[str, Any]], format: Written) -> None:
     """To stdout, each as it comes."""
     if format == "jsonl":
         for row in rows:
@@ -62,15 +71,22 @@ def write_rows(rows: Iterator[dict[str, Any]], format: Literal["csv", "jsonl"]) 
         click.echo(_line([row.get(name) for name in header]))
 
 
-def _csv(text: str, categorical: Collection[str]) -> Iterator[Row]:
+def _parsed(text: str, format: Format, categorical: Collection[str]) -> Rows:
+    if format == "csv":
+        texts = list(_csv(text))
+        return Rows(texts, list(_typed(texts, categorical)))
+    rows = list(_json(text) if format == "json" else _jsonl(text))
+    return Rows(rows, rows)
+
+
+def _typed(rows: Sequence[dict[str, str]], categorical: Collection[str]) -> Iterator[Row]:
     """Cells typed by their column, as Arrow types the CSV files that are trained on."""
-    rows = list(_records(text))
-    typed = {name: _type(name, rows, categorical) for name in (rows[0] if rows else ())}
+    types = {name: _type(name, rows, categorical) for name in (rows[0] if rows else ())}
     for row in rows:
-        yield {name: None if cell in MISSING else typed[name](cell) for name, cell in row.items()}
+        yield {name: None if cell in MISSING else types[name](cell) for name, cell in row.items()}
 
 
-def _type(name: str, rows: list[dict[str, str]], categorical: Collection[str]) -> Callable[[str], Any]:
+def _type(name: str, rows: Sequence[dict[str, str]], categorical: Collection[str]) -> Callable[[str], Any]:
     """Whole numbers, numbers, or text. A name may be a whole number, and no other."""
     cells = [row[name] for row in rows if row[name] not in MISSING]
     if all(map(WHOLE.fullmatch, cells)):
@@ -78,7 +94,7 @@ def _type(name: str, rows: list[dict[str, str]], categorical: Collection[str]) -
     return _number if name not in categorical and all(map(NUMBER.fullmatch, cells)) else str
 
 
-def _records(text: str) -> Iterator[dict[str, str]]:
+def _csv(text: str) -> Iterator[dict[str, str]]:
     reader = csv.reader(io.StringIO(text), strict=True)
     header = next(reader, [])
     if len(set(header)) < len(header):

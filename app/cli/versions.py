@@ -4,7 +4,7 @@ import click
 
 from app.cli.arguments import examples, limit_option, model_argument, model_option
 from app.cli.client import Json, connect, resolved
-from app.cli.gate_table import show_gate
+from app.cli.gate_table import figure, show_gate
 from app.cli.output import emit, json_option, record, say, table, told
 
 number = click.IntRange(1)
@@ -67,8 +67,8 @@ def _row(version: Json) -> tuple[Any, ...]:
         version["number"],
         version["verdict"],
         version["incumbent"],
-        judged.get("f1"),
-        judged.get("auc_roc"),
+        figure(judged.get("f1")),
+        figure(judged.get("auc_roc")),
         version["job_id"],
         version["data_version"][:12],
         version["created_at"],

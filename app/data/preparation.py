@@ -1,6 +1,4 @@
-"""From what a source gave to what a snapshot keeps: checked, complete, on its side of the split, in a
-fixed order.
-"""
+"""From what a source gave to what a snapshot keeps: checked, complete, on its side of the split, in a fixed order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,9 +92,7 @@ def _complete(table: pa.Table, definition: Definition, times: Times | None) -> t
 
 
 def _kept(table: pa.Table, data: SourceOptions, times: Times | None, names: Sequence[str | None]) -> pa.Table:
-    """The columns of a snapshot. A column without any value counts as a number; times are kept as they
-    were read.
-    """
+    """The columns of a snapshot. A column without any value counts as a number; times are kept as they were read."""
     kept = {name: table[name] for name in names if name is not None and name != ROW_ORDER}
     kept = {name: c.cast(pa.float64()) if pa.types.is_null(c.type) else c for name, c in kept.items()}
     if times is not None and times.kind == "moment" and data.time is not None:
@@ -107,9 +103,7 @@ def _kept(table: pa.Table, data: SourceOptions, times: Times | None, names: Sequ
 def _in_order(
     rows: pa.Table, data: SourceOptions, known: Identified, times: Times | None, sides: splits.Sides
 ) -> pa.Table:
-    """By time, then key, then whatever else tells rows apart: the same rows always come out in the same
-    order.
-    """
+    """By time, then key, then whatever else tells rows apart: the same rows always come out in the same order."""
     first = {"@time": pa.array(times.values)} if times else {}
     second = {data.key: rows[data.key]} if data.key else {"@identity": pa.array(known.identities)}
     ranks = pa.table(first | second | {name: rows[name] for name in rows.column_names})

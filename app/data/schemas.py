@@ -12,9 +12,7 @@ MOST_ROWS = 10_000
 
 
 class Samples(Strict):
-    """Labelled rows. A row under a key that is known replaces the one before; without a key equal rows
-    are one.
-    """
+    """Labelled rows. A row under a key that is known replaces the one before; without a key equal rows are one."""
 
     model: ModelName | None = None
     rows: list[dict[str, Any]] = Field(min_length=1, max_length=MOST_ROWS)

@@ -82,9 +82,7 @@ def path_of(store: Path, digest: str) -> Path:
 
 
 def load(store: Path, version: DataVersion, definition: Definition) -> Snapshot:
-    """Blocks. Raises SnapshotCorrupt, or Invalid `column_missing` where the definition wants what it has
-    not.
-    """
+    """Blocks. Raises SnapshotCorrupt, or Invalid `column_missing` where the definition wants what it has not."""
     path, data = path_of(store, version.digest), definition.data
     verify(path, version.digest)
     table = pq.read_table(path, memory_map=True)
@@ -148,9 +146,7 @@ def _write(table: pa.Table, definition: Definition, store: Path, previous: DataV
 
 
 def _publish(prepared: Prepared, store: Path) -> tuple[str, int]:
-    """Write, fsync, rename to the digest, fsync the folder: whatever has that name is whole. Digest and
-    bytes.
-    """
+    """Write, fsync, rename to the digest, fsync the folder: whatever has that name is whole. Digest and bytes."""
     folder = path_of(store, "").parent
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{uuid.uuid4().hex}"
@@ -178,9 +174,7 @@ def _write_parquet(path: Path, prepared: Prepared) -> None:
 
 
 def _judged(store: Path, version: DataVersion | None) -> Identities:
-    """The keys that were ever held out by time. Raises SnapshotCorrupt: without them a row could come
-    back to train.
-    """
+    """The keys that were ever held out by time. Raises SnapshotCorrupt: without them a row could come back to train."""
     if version is None or version.split["by"] != "time" or version.split["key"] is None:
         return np.empty(0, np.uint64)
     path = path_of(store, version.digest)

@@ -42,9 +42,7 @@ ENOUGH_TO_JUDGE = 1_000
 
 @dataclass(frozen=True)
 class Assigned:
-    """`fixed` is the next version's `before`; `judged` the identities of all keys that were ever holdout,
-    by time.
-    """
+    """`fixed` is the next version's `before`; `judged` the identities of all keys that were ever holdout, by time."""
 
     sides: Sides
     fixed: dict[str, Any]
@@ -93,9 +91,7 @@ def by_hash(identities: Identities, split: Split) -> Sides:
 
 
 def by_time(times: Numbers, split: Split, edge: float, judged: Sequence[Stretch]) -> Sides:
-    """Holdout from `edge` on, the stretches that were judged before it retired, validation just before
-    the edge.
-    """
+    """Holdout from `edge` on, the stretches that were judged before it retired, validation just before the edge."""
     sides = np.full(len(times), TRAIN, np.int8)
     for start, end in judged:
         sides[(times >= start) & (times <= end)] = RETIRED
@@ -133,9 +129,7 @@ def order_digest(identities: Identities) -> dict[str, Any]:
 
 
 def same_order(identities: Identities, order: dict[str, Any]) -> None:
-    """Raises Refused unless the rows begin with those of the last version: in '@row' a row's position is
-    its time.
-    """
+    """Raises Refused unless the rows begin with those of the last version: in '@row' a row's position is its time."""
     if order_digest(identities[: order["rows"]]) == order:
         return
     raise Refused(

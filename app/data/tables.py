@@ -12,9 +12,7 @@ STATUSES = ("healthy", "warning", "critical")
 
 
 class DataVersion(Base):
-    """One immutable snapshot of a model's data; `snapshots/<digest>.parquet` holds its rows. Never
-    changed.
-    """
+    """One immutable snapshot of a model's data; `snapshots/<digest>.parquet` holds its rows. Never changed."""
 
     __tablename__ = "data_versions"
     __table_args__ = (Index(None, "model", "created_at"),)

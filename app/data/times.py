@@ -22,9 +22,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Times:
-    """values (n,) int64, or float64 where the column has fractions; `known` (n,) is false where there is
-    no time.
-    """
+    """values (n,) int64, or float64 where the column has fractions; `known` (n,) is false where there is no time."""
 
     values: npt.NDArray[Any]
     known: npt.NDArray[np.bool_]
@@ -92,9 +90,7 @@ def parse(text: str) -> int | float | datetime:
 
 
 def newer(times: Times, since: str) -> npt.NDArray[np.bool_]:
-    """(n,) true where a row is newer than `since`. A mark of another kind says nothing: every row is
-    newer then.
-    """
+    """(n,) true where a row is newer than `since`. A mark of another kind says nothing: every row is newer then."""
     mark, kind = decode(since)
     return times.known & (times.values > mark) if kind == times.kind else times.known
 

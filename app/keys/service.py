@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import Role, digest_of
+from app.auth import CHANNEL, Role, digest_of
 from app.db import clock, notify
 from app.errors import NotFound
 from app.events.record import record
 from app.keys.tables import ApiKey
-
-CHANNEL = "refit_keys"
 
 
 async def create_key(session: AsyncSession, *, name: str, roles: Iterable[str], actor: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.data.sources import Reading, options_of, sql
@@ -131,6 +131,11 @@ async def test_a_database_that_is_away_is_told_without_its_password() -> None:
     refused = await refusal(options("postgresql://reader:hunter2@127.0.0.1:1/shop"))
     assert refused.code == "source_unreachable"
     assert "hunter2" not in str(refused.problem())
+
+
+def test_a_driver_that_tells_the_password_is_silenced() -> None:
+    url = make_url("postgresql://reader:hunter2@db/shop")
+    assert sql._said(url, OSError("cannot log in as reader:hunter2.")) == "cannot log in as reader:***"
 
 
 async def test_a_missing_driver_is_named() -> None:

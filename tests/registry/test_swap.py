@@ -55,9 +55,7 @@ async def test_an_action_changes_the_slots_of_its_table_and_no_others(
             await swap._write(session, row, action, FRAUD, **{column: None})
 
 
-async def test_reload_swaps_active_and_standby_and_counts_a_generation(
-    session: AsyncSession, config: Settings
-) -> None:
+async def test_reload_swaps_active_and_standby_and_counts_a_generation(session: AsyncSession, config: Settings) -> None:
     await with_standby(session, config)
     await reload(session)
     row = await slots(session, "fraud")
@@ -151,9 +149,7 @@ async def test_a_replica_cannot_renew_between_the_readiness_check_and_the_commit
     assert row.generation == 2
 
 
-async def test_two_reloads_at_once_make_one_swap(
-    sessions: async_sessionmaker[AsyncSession], config: Settings
-) -> None:
+async def test_two_reloads_at_once_make_one_swap(sessions: async_sessionmaker[AsyncSession], config: Settings) -> None:
     async with sessions() as session, session.begin():
         await with_standby(session, config)
 

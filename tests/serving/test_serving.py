@@ -67,9 +67,7 @@ async def test_the_standby_can_be_asked_and_says_that_it_is_the_standby(client: 
     assert (answer["version"], answer["slot"], answer["labels"]) == (2, "standby", ["yes"])
 
 
-async def test_no_request_is_dropped_or_mixed_while_versions_are_swapped(
-    client: httpx.AsyncClient, make: Make
-) -> None:
+async def test_no_request_is_dropped_or_mixed_while_versions_are_swapped(client: httpx.AsyncClient, make: Make) -> None:
     await make(bias=-2.0)
     await client.post("/model/reload", json={})
     await make(bias=2.0, incumbent=1)

@@ -143,6 +143,12 @@ def test_the_mlp_reports_its_loss_by_epoch(tmp_path: Path) -> None:
     assert curve[-1]["value"] < curve[0]["value"]
 
 
+def test_a_learning_rate_that_is_given_is_no_longer_searched(tmp_path: Path) -> None:
+    run = run_of(data_of(customers()), tmp_path, families=["mlp"], optuna_trials=3, epochs=3, learning_rate=0.02)
+    trials = train(run).details["trials"]
+    assert [trial["hyperparameters"]["learning_rate"] for trial in trials] == [0.02] * 3
+
+
 def test_every_parameter_is_described_and_bounded_for_users() -> None:
     schema = ClassifierParams.model_json_schema()["properties"]
     bounds = {"minimum", "exclusiveMinimum", "enum", "minItems", "anyOf"}

@@ -1,11 +1,14 @@
 """An attempt that was cut short, and the one after it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.workers.runs import customers, data_of, news_of, run_of
+from workers.ml import families
+from workers.ml.estimator import Effort
 from workers.pipeline import Run
 from workers.pipelines.classifier import train
 
@@ -58,6 +61,20 @@ def test_trials_of_other_data_parameters_or_seed_are_not_taken_over(changed: dic
     run = run_of(data, tmp_path, seed=changed.get("seed", 7), **params)
     train(run)
     assert tried(run) == [0, 1]
+
+
+def test_an_attempt_after_out_of_memory_halves_the_batch_and_doubles_the_accumulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, efforts = families.FAMILIES["logistic_regression"], []
+
+    def fit(rows: Any, stop: Any, chosen: Any, effort: Effort) -> Any:
+        efforts.append(effort)
+        return original.fit(rows, stop, chosen, effort)
+
+    monkeypatch.setitem(families.FAMILIES, "logistic_regression", replace(original, fit=fit))
+    train(run_of(data_of(customers()), tmp_path, batch_size=64, memory_scale=0.5))
+    assert {(effort.batch_size, effort.accumulation) for effort in efforts} == {(64, 2)}
 
 
 def test_an_attempt_after_out_of_memory_takes_over_what_fitted_into_it(tmp_path: Path) -> None:

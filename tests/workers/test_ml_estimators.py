@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto
 
 from workers.ml import nodes
+from workers.ml.classes import Matrix
 from workers.ml.estimator import Effort, NotConverged, Weighted
 from workers.ml.families import FAMILIES
 from workers.ml.graph import Graph
@@ -35,17 +36,33 @@ def small(effort: Effort, learning_rate: float = 0.01) -> MLP:
     return MLP(width=8, depth=1, dropout=0.0, learning_rate=learning_rate, weight_decay=0.0, effort=effort)
 
 
+def by_onnx(name: str, estimator: Any, features: Matrix, classes: int) -> Any:
+    graph = Graph()
+    given = graph.input("features", TensorProto.FLOAT, features.shape[1])
+    nodes.probabilities(graph, FAMILIES[name].write(graph, given, estimator), classes)
+    session = onnxruntime.InferenceSession(graph.model("probabilities", classes))
+    return session.run(None, {"features": features})[0]
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_onnx_answers_like_the_estimator_on_rows_at_its_very_thresholds(name: str, classes: int) -> None:
     family, given = FAMILIES[name], rows(classes)
     estimator = family.fit(given, given, family.default, EFFORT)
-    graph = Graph()
-    features = graph.input("features", TensorProto.FLOAT, 4)
-    nodes.probabilities(graph, family.write(graph, features, estimator), classes)
-    session = onnxruntime.InferenceSession(graph.model("probabilities", classes))
-    (answers,) = session.run(None, {"features": given.features})
+    answers = by_onnx(name, estimator, given.features, classes)
     np.testing.assert_allclose(answers, estimator.predict_proba(given.features), atol=2e-6)
+
+
+def test_trees_tell_neighbouring_floats_apart_in_onnx_too() -> None:
+    # Thresholds are doubles halfway between two values; of neighbouring floats, that half rounds up every other time.
+    steps = np.arange(400) % 40
+    features = (1 + steps * 2.0**-23).astype(np.float32)[:, None]
+    given = Weighted(features, np.random.default_rng(0).integers(0, 2, 40)[steps], np.ones(400))
+    family = FAMILIES["hist_gradient_boosting"]
+    estimator = family.fit(given, given, {**family.default, "min_samples_leaf": 5}, EFFORT)
+    np.testing.assert_allclose(
+        by_onnx("hist_gradient_boosting", estimator, features, 2), estimator.predict_proba(features), atol=2e-6
+    )
 
 
 def test_the_mlp_stops_when_the_loss_no_longer_falls_and_keeps_the_best_epoch() -> None:

@@ -36,7 +36,13 @@ def test_two_floors_share_the_room_between_them() -> None:
 
 
 def test_room_enough_leaves_the_choice_to_f1() -> None:
-    assert choice(SCORES, POSITIVE, precision=0.5, recall=0.5) == choice(SCORES, POSITIVE)
+    assert choice(SCORES, POSITIVE, precision=0.7) == choice(SCORES, POSITIVE)
+
+
+def test_between_neighbouring_floats_the_threshold_is_the_upper_score() -> None:
+    lower, upper = 0.5, float(np.nextafter(np.float32(0.5), np.float32(1)))
+    chosen = choice([upper, lower], [1, 0])
+    assert (chosen.value, chosen.precision) == (upper, 1)
 
 
 def test_floors_out_of_reach_are_missed_by_as_little_as_possible() -> None:

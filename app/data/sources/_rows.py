@@ -16,9 +16,7 @@ CONVERT: dict[type, Callable[[Any], Any]] = {Decimal: float, uuid.UUID: str}
 
 
 def table_of(names: Sequence[str], rows: Sequence[Sequence[Any]], where: str) -> pa.Table:
-    """`rows` have their values in the order of `names`; null is None. Raises Invalid `column_type` for
-    mixed types.
-    """
+    """`rows` have their values in the order of `names`; null is None. Raises Invalid `column_type` for mixed types."""
     _once(names, where)
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
     return pa.table({name: _array(name, values, where) for name, values in zip(names, columns, strict=True)})

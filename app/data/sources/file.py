@@ -1,6 +1,4 @@
-"""Rows from files on the disk that API and workers share: CSV, Parquet or JSON lines, one file or a glob
-of them.
-"""
+"""Rows from files on the disk that API and workers share: CSV, Parquet or JSON lines, one file or a glob of them."""
 
 import asyncio
 import glob
@@ -59,9 +57,7 @@ async def read(options: Options, reading: Reading) -> pa.Table:  # noqa: ARG001 
 
 
 async def count(options: Options, reading: Reading) -> int:
-    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows
-    it is.
-    """
+    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows it is."""
     return await asyncio.to_thread(_count, options, reading.since)
 
 
@@ -93,9 +89,7 @@ def _count(options: Options, since: str | None) -> int:
 
 
 def _read_file(path: str, options: Options, only: Sequence[str] | None) -> pa.Table:
-    """Every column; those of `only` where they are all there. Raises Invalid `file_unreadable` naming
-    file and row.
-    """
+    """Every column; those of `only` where they are all there. Raises Invalid `file_unreadable` naming file and row."""
     reader = READERS[options.effective_format]
     try:
         return reader(path, options, only, True)

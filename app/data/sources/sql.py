@@ -56,9 +56,7 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
 class Options(SourceOptions):
-    """A password in `url` is kept for the workers and shown to nobody; with `env:NAME` Refit never learns
-    it.
-    """
+    """A password in `url` is kept for the workers and shown to nobody; with `env:NAME` Refit never learns it."""
 
     source: Literal["sql"]
     url: str = Field(description="an SQLAlchemy URL, or env:NAME for an environment variable of API and workers")
@@ -110,9 +108,7 @@ async def read(options: Options, reading: Reading) -> pa.Table:
 
 
 async def count(options: Options, reading: Reading) -> int:
-    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows
-    it is.
-    """
+    """Labelled rows newer than `reading.since` by the time column; without one, than the number of rows it is."""
     return await asyncio.to_thread(_count, options, reading.since)
 
 
@@ -160,9 +156,7 @@ def _since(since: str | None) -> Any:
 
 @contextmanager
 def _connected(options: Options) -> Iterator[Connection]:
-    """A read-only connection. Raises Invalid `source_unreachable` or `query_failed`, never with the URL
-    in it.
-    """
+    """A read-only connection. Raises Invalid `source_unreachable` or `query_failed`, never with the URL in it."""
     url = _url(options.url)
     try:
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
