@@ -60,10 +60,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(work)
         for work in (
             state.news.follow(),
+            state.keys.follow(state.news),
             state.replica.run(),
             keep_ticking(state.sessions, config, state.bell),
         )
     ]
+    for task in running:
+        task.add_done_callback(_tell_if_it_failed)
     yield
     for task in running:
         task.cancel()
@@ -72,6 +75,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with suppress(SQLAlchemyError, OSError):
         await state.replica.leave()
     await engine.dispose()
+
+
+def _tell_if_it_failed(task: asyncio.Task[None]) -> None:
+    """None of them ever ends by itself; if one does, it is a fault, and nobody waits for it who could say so."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a background task ended; restart this process", exc_info=task.exception())
 
 
 def create_app(config: Settings | None = None) -> FastAPI:

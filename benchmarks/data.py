@@ -8,15 +8,15 @@ from typing import Any
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def breast_cancer(path: Path, rows: int | None = None) -> dict[str, Any]:
-    """Writes scikit-learn's 569 tumours, or the first `rows` of them, to `path`; the `data` of a definition."""
+def breast_cancer(path: Path) -> dict[str, Any]:
+    """Writes scikit-learn's 569 tumours to `path`; the `data` of a definition."""
     from sklearn.datasets import load_breast_cancer
 
     found = load_breast_cancer()
     columns = ["id", *(name.replace(" ", "_") for name in found.feature_names), "diagnosis"]
     named = [found.target_names[target] for target in found.target]
     table = [[i, *map(float, row), label] for i, (row, label) in enumerate(zip(found.data, named, strict=True))]
-    _write(path, columns, table[:rows])
+    _write(path, columns, table)
     return {"source": "file", "path": str(path), "key": "id", "label": "diagnosis", "positive": "malignant"}
 
 
@@ -32,10 +32,11 @@ def separable(path: Path, rows: int, columns: int = 20) -> dict[str, Any]:
 
 
 def features(data: dict[str, Any]) -> list[dict[str, float]]:
-    """The rows of a file as instances of a prediction: by name, without key and label."""
+    """The rows of a file as instances of a prediction, by name."""
     with Path(data["path"]).open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return [{name: float(row[name]) for name in row if name not in (data["key"], data["label"])} for row in rows]
+    names = data.get("features") or [name for name in rows[0] if name not in (data["key"], data["label"])]
+    return [{name: float(row[name]) for name in names} for row in rows]
 
 
 def _write(path: Path, columns: list[str], rows: list[list[Any]]) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.data.splits import check_change
+from app.data.tables import DataVersion
 from app.definitions.schemas import Definition
 from app.definitions.tables import Model, ModelDefinition
 from app.errors import Invalid, NotFound, Refused
@@ -41,7 +42,8 @@ async def apply(session: AsyncSession, model: str, definition: Definition, *, ac
     if current.definition == definition:
         return current
     _check_type(model, current.definition.type, definition.type)
-    check_change(current.definition, definition)
+    if await session.scalar(select(DataVersion.digest).where(DataVersion.model == model).limit(1)) is not None:
+        check_change(current.definition, definition)
     revision = row.revision + 1
     await session.execute(update(Model).where(Model.name == model).values(revision=revision))
     await _insert(session, model, revision, definition, actor)

@@ -10,7 +10,7 @@ from click.testing import Result
 
 from app.training.schemas import JobView
 
-Answer = Any  # JSON, an httpx.Response, or an exception to raise
+Answer = Any  # JSON, an httpx.Response, an exception to raise, or a function of the request that gives JSON
 Refit = Callable[..., Result]
 
 URL = "http://127.0.0.1:1"
@@ -35,6 +35,8 @@ class MadeUpService:
         answer = queue.pop(0) if len(queue) > 1 else queue[0]
         if isinstance(answer, BaseException):
             raise answer
+        if callable(answer):
+            answer = answer(request)
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
     def body(self, turn: int = -1) -> Any:

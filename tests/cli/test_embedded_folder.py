@@ -66,11 +66,18 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_damaged_file_of_passwords_is_not_replaced_by_new_ones(tmp_path: Path) -> None:
-    (tmp_path / "servers.json").write_text("{")
+@pytest.mark.parametrize("content", ["", "{", '{"postgres_port": "here"}'])
+def test_a_damaged_file_of_passwords_is_not_replaced_by_new_ones(tmp_path: Path, content: str) -> None:
+    (tmp_path / "servers.json").write_text(content)
     with pytest.raises(CannotStart, match=r"servers\.json does not hold"), hold(tmp_path):
         pass
-    assert (tmp_path / "servers.json").read_text() == "{"
+    assert (tmp_path / "servers.json").read_text() == content
+
+
+def test_a_lost_file_of_passwords_is_not_replaced_where_there_is_a_database(tmp_path: Path) -> None:
+    (tmp_path / "pg").mkdir()
+    with pytest.raises(CannotStart, match=r"servers\.json does not hold"), hold(tmp_path):
+        pass
 
 
 def test_port_zero_is_one_that_is_free() -> None:

@@ -79,7 +79,7 @@ def test_a_backend_that_computes_on_does_not_delay_the_start_after_kill_9(tmp_pa
         postgres.create_database(folder)
         busy = connect(folder)
         backend = busy.info.backend_pid
-        computing = threading.Thread(target=_compute, args=[busy])
+        computing = threading.Thread(target=_compute, args=[busy], daemon=True)
         computing.start()
         soon(lambda: psutil.Process(backend).cpu_times().user > 0.1)
         process.kill()
@@ -118,10 +118,11 @@ def test_an_initdb_that_was_killed_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_a_cluster_of_another_major_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "pg").mkdir()
-    (tmp_path / "pg/PG_VERSION").write_text("16\n")
-    with hold(tmp_path) as folder, pytest.raises(CannotStart, match=r"made by Postgres 16, .* is 18"):
-        postgres.service(folder)
+    with hold(tmp_path) as folder:
+        (tmp_path / "pg").mkdir()
+        (tmp_path / "pg/PG_VERSION").write_text("16\n")
+        with pytest.raises(CannotStart, match=r"made by Postgres 16, .* is 18"):
+            postgres.service(folder)
 
 
 def test_the_broker_keeps_what_was_queued_through_kill_9(tmp_path: Path) -> None:
@@ -208,7 +209,8 @@ class TestRoot:
 
     def test_copies_programs_that_the_servers_account_cannot_reach(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(account.Account, "reaches", lambda self, path: "site-packages" not in str(path))
-        with tempfile.TemporaryDirectory() as open_to_all, hold(Path(open_to_all)) as folder:
+        with tempfile.TemporaryDirectory() as place, hold(Path(place)) as folder:
+            Path(place).chmod(0o711)
             with postgres.running(folder, durable=False), broker.running(folder):
                 running = {Path(server.exe()) for server in psutil.Process().children()}
             assert len(running) == 2

@@ -86,11 +86,9 @@ def hold(path: Path) -> Iterator[DataFolder]:
 
 
 def _make(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Root's servers run as another account, which must pass to its own folders; the rest in here it cannot read.
+    path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     (path / "logs").mkdir(mode=0o700, exist_ok=True)
-    if os.geteuid() == 0:
-        # The servers' account must pass to its own folders; what is secret here has a mode of its own.
-        path.chmod(path.stat().st_mode | 0o011)
 
 
 def _lock(path: Path, lock: int) -> None:
@@ -108,14 +106,14 @@ def _lock(path: Path, lock: int) -> None:
 
 def _known_servers(path: Path) -> Servers:
     file = path / "servers.json"
+    if not file.exists() and not (path / "pg").exists():
+        return _keep(path, Servers())
     try:
         return Servers.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
-        return _keep(path, Servers())
-    except ValidationError as error:
+    except (FileNotFoundError, ValidationError):
         raise CannotStart(
-            f"{file} does not hold ports and passwords: {error.errors()[0]['msg']}.",
-            remedy="Restore it from a backup: without it the databases in this folder cannot be opened.",
+            f"{file} does not hold the ports and passwords of the servers in this folder.",
+            remedy="Restore it from a backup: without it they cannot be opened.",
         ) from None
 
 

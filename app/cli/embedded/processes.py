@@ -16,7 +16,7 @@ from app.cli.embedded import CannotStart
 from app.cli.embedded.account import Account
 
 LAUNCH = Path(__file__).with_name("launch.py")
-START_SECONDS = 60.0
+START_SECONDS = 120.0  # Postgres may have a crash to recover from
 TICK = 0.05
 
 Process = subprocess.Popen[bytes]
@@ -70,7 +70,7 @@ def start(service: Service, log: Path) -> Process:
 def wait_ready(service: Service, process: Process, log: Path, *, go_on: Callable[[], bool] = lambda: True) -> None:
     """Returns once the service answers, or when we are told not to go on.
 
-    Raises CannotStart with the end of its log when it ends, or stays silent for a minute.
+    Raises CannotStart with the end of its log when it ends, or stays silent for two minutes.
     """
     deadline = time.monotonic() + START_SECONDS
     while go_on() and not service.ready():

@@ -1,0 +1,255 @@
+"""What each command asks of the service, and that stdout is data and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from app.cli import COMMANDS, MEANINGS, Refit, main
+from app.cli.failures import Exit
+from tests.cli import made_up
+from tests.cli.made_up import MadeUpService, ended, gate, job, page, problem
+
+SLOTS: dict[str, Any] = {
+    "model": "fraud",
+    "active": 6,
+    "standby": 7,
+    "previous": 5,
+    "generation": 3,
+    "revision": 9,
+    "hold_reason": None,
+    "watch_until": "2020-01-01T00:00:00Z",
+    "settled": True,
+    "replicas": [{"id": "r1", "host": "vm", "pid": 1, "served": 3, "warm": 7, "smoke": None, "error": None}],
+}
+SWAPPED: dict[str, Any] = {
+    **{name: SLOTS[name] for name in ("model", "standby", "previous", "generation", "revision", "hold_reason")},
+    "active": 7,
+    "watch_until": None,
+    "changed": True,
+    "replicas": [{"id": "r1", "host": "vm", "served": 4, "took_ms": 3.2}],
+    "missing": [],
+}
+VERSION: dict[str, Any] = {
+    "model": "fraud",
+    "number": 7,
+    "job_id": 12,
+    "definition_revision": 1,
+    "data_version": "d" * 64,
+    "format": "onnx",
+    "artifact": "a" * 64,
+    "size": 1_234,
+    "metrics": {"f1": 0.9},
+    "details": {},
+    "gate": gate(),
+    "verdict": "pass",
+    "incumbent": 6,
+    "created_at": "2026-11-21T08:00:00Z",
+}
+CHANGE = SLOTS | {"id": 1, "at": "2026-11-21T08:00:00Z", "action": "reloaded", "actor": "alice", "reason": "better"}
+KEY: dict[str, Any] = {"id": "a1", "name": "ci", "roles": ["viewer"]}
+KEPT_KEY = KEY | {"created_at": "2026-11-21T08:00:00Z", "created_by": "alice", "revoked_at": None}
+INCIDENT = dict.fromkeys(("note", "closed_at", "closed_by", "evidence", "job_id", "model")) | {
+    "id": 3,
+    "severity": "P1",
+    "title": "labels are late",
+    "opened_by": "alice",
+    "opened_at": "2026-11-21T08:00:00Z",
+}
+DEFINITION = {"type": "classifier", "data": {"source": "samples", "label": "y", "key": "id"}}
+APPLIED = {"model": "fraud", "revision": 1, "definition": DEFINITION, "changed": True}
+
+# Command → what it must ask, what it is answered, what a person must see.
+ANSWERED: dict[str, tuple[str, Any, str]] = {
+    "slots fraud": ("GET /model/slots", SLOTS, "standby     7"),
+    "reload fraud": ("POST /model/reload", SWAPPED, "3.2 ms"),
+    "rollback fraud --reason worse": ("POST /model/rollback", SWAPPED, "3.2 ms"),
+    "hold --reason audit": ("POST /model/hold", SLOTS | {"hold_reason": "audit"}, "held        audit"),
+    "unhold --reason done": ("POST /model/unhold", SLOTS, "generation  3"),
+    "history": ("GET /model/history", page(CHANGE), "reloaded"),
+    "versions list": ("GET /model/versions", page(VERSION), "0.9100"),
+    "versions show 7 -m fraud": ("GET /model/versions/fraud/7", VERSION, "onnx, 1,234 bytes"),
+    "versions stage 7 -m fraud": ("POST /model/versions/fraud/7/stage", SLOTS, "7"),
+    "versions diff 6 7": (
+        "GET /model/diff",
+        {"model": "fraud", "older": 6, "newer": 7, "differences": {"gate.f1": {"older": 0.9, "newer": 0.91}}},
+        "gate.f1",
+    ),
+    "status": ("GET /training/status", ended(), "0.9100"),
+    "trigger": ("POST /training/trigger", job() | {"outcome": "coalesced", "warnings": ["no worker"]}, "12"),
+    "jobs list": ("GET /training/jobs", page(job(), ended()), "10.0 s"),
+    "jobs show 12": ("GET /training/jobs/12", job(), "40 %"),
+    "jobs resume 11": ("POST /training/jobs/11/resume", job(), "12"),
+    "models list": (
+        "GET /models",
+        [{"name": "fraud", "type": "classifier", "revision": 1, "created_at": "2026-11-21T08:00:00Z"}],
+        "2026-11-21 08:00:00Z",
+    ),
+    "models show fraud": ("GET /models/fraud", APPLIED, "label: y"),
+    "keys create ci --role viewer": ("POST /keys", KEY | {"key": "refit_a1_secret"}, "refit_a1_secret"),
+    "keys list": ("GET /keys", [KEPT_KEY], "viewer"),
+    "keys revoke a1": ("DELETE /keys/a1", KEPT_KEY, "a1"),
+    "incidents list": ("GET /incidents", [INCIDENT], "labels are late"),
+    "incidents open late --severity P1": ("POST /incidents", INCIDENT, "3"),
+    "incidents close 3 --note fixed": ("POST /incidents/3/close", INCIDENT, "3"),
+}
+
+
+@pytest.mark.parametrize("command", ANSWERED)
+def test_each_command_answers_people_and_programs(
+    service: MadeUpService, refit: made_up.Refit, command: str
+) -> None:
+    call, answer, seen = ANSWERED[command]
+    service.on(call, answer)
+    for_people, for_programs = refit(*command.split()), refit(*command.split(), "--json")
+    assert (for_people.exit_code, for_programs.exit_code) == (0, 0)
+    assert seen in for_people.stdout
+    assert not any(line.endswith(" ") for line in for_people.stdout.splitlines())
+    assert json.loads(for_programs.stdout) == (answer["data"] if "data" in answer and call[:3] == "GET" else answer)
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = (*path, name)
+        found += commands(command, inner) if isinstance(command, click.Group) else [(inner, command)]
+    return found
+
+
+@pytest.mark.parametrize(("path", "command"), commands(main), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_has_json_and_says_what_it_does(path: tuple[str, ...], command: click.Command) -> None:
+    assert "--json" in {name for parameter in command.params for name in parameter.opts}
+    assert command.help
+    assert path == ("up",) or (command.epilog and f"refit {' '.join(path)}" in command.epilog)
+
+
+def test_help_lists_every_command_and_every_exit_code(refit: made_up.Refit) -> None:
+    shown = refit("--help").stdout
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+    assert all(f"{code}  {meaning}" in shown for code, meaning in MEANINGS.items())
+    assert set(MEANINGS) == set(Exit)
+    assert isinstance(main, Refit)
+
+
+def test_a_command_that_is_not_there_is_a_usage_error(refit: made_up.Refit) -> None:
+    assert refit("relaod").exit_code == 2
+
+
+def test_a_swap_that_is_not_true_everywhere_yet_is_told(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("POST /model/reload", SWAPPED | {"missing": ["r2"]})
+    result = refit("reload", "--json")
+    assert result.exit_code == Exit.TIMED_OUT
+    assert json.loads(result.stdout)["missing"] == ["r2"]
+    assert "r2" in refit("reload").stderr
+
+
+def test_rollback_asks_for_its_reason_and_never_waits_for_one(service: MadeUpService, refit: made_up.Refit) -> None:
+    result = refit("rollback", "fraud")
+    assert result.exit_code == 2
+    assert "--reason" in result.stderr
+    assert service.asked == []
+
+
+def test_rollback_says_what_was_chosen(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("POST /model/rollback", SWAPPED)
+    refit("rollback", "--reason", "worse", "--version", "5", "--no-hold", "--expected-active", "7")
+    assert service.body() == {"reason": "worse", "version": 5, "hold": False, "expected_active": 7}
+    refit("rollback", "--reason", "worse")
+    assert service.body() == {"reason": "worse", "hold": True}
+
+
+def test_params_are_typed_as_in_yaml(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("POST /training/trigger", job() | {"outcome": "accepted", "warnings": []})
+    refit("trigger", "-p", "epochs=50", "-p", "families=[mlp]", "-p", "class_weight=none", "-p", "learning_rate=1.5e-3")
+    assert service.body()["params"] == {
+        "epochs": 50,
+        "families": ["mlp"],
+        "class_weight": "none",
+        "learning_rate": 1.5e-3,
+    }
+
+
+@pytest.mark.parametrize("param", ["epochs", "=5", "families=[mlp"])
+def test_a_param_that_is_none_is_a_usage_error(service: MadeUpService, refit: made_up.Refit, param: str) -> None:
+    assert refit("trigger", "-p", param).exit_code == 2
+    assert service.asked == []
+
+
+def test_a_time_without_a_zone_is_utc(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("GET /model/history", page())
+    refit("history", "--at", "2026-11-21T03:00")
+    refit("history", "--at", "2026-11-21T03:00+02:00")
+    assert [r.url.params["at"] for r in service.asked] == ["2026-11-21T03:00:00+00:00", "2026-11-21T03:00:00+02:00"]
+    assert refit("history", "--at", "yesterday").exit_code == 2
+
+
+def test_a_list_goes_on_over_pages_as_far_as_its_limit(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("GET /training/jobs", page(job(job_id=3), job(job_id=2), after="2"), page(job(job_id=1)))
+    result = refit("jobs", "list", "--json", "--limit", "5")
+    assert [row["job_id"] for row in json.loads(result.stdout)] == [3, 2, 1]
+    assert service.asked[1].url.params["after"] == "2"
+
+
+def line(id: int) -> dict[str, Any]:
+    return {"id": id, "attempt": 1, "at": "2026-11-21T08:00:00Z", "line": f"line {id}"}
+
+
+def test_logs_are_followed_until_the_job_has_ended(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("GET /training/jobs/12/logs", page(line(1)), page(line(2), after="2"), page(line(3)), page(line(4)))
+    service.on("GET /training/status", job(), ended())
+    result = refit("jobs", "logs", "12", "-f", "--json")
+    assert [json.loads(shown)["id"] for shown in result.stdout.splitlines()] == [1, 2, 3, 4]
+    asked = [r.url.params["after"] for r in service.asked if r.url.path.endswith("logs")]
+    assert asked == ["0", "1", "2", "3"]
+
+
+def test_the_model_of_a_version_is_resolved_by_the_service(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("GET /model/slots", SLOTS)
+    service.on("GET /model/versions/fraud/7", VERSION)
+    assert refit("versions", "show", "7").exit_code == 0
+
+
+def test_apply_means_paths_from_the_folder_of_its_file(
+    service: MadeUpService, refit: made_up.Refit, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text(
+        "fraud: {type: classifier, data: {source: file, path: data/*.csv, label: y}}\n"
+        "churn: {type: classifier, data: {source: file, path: /else/where.csv, label: y}}\n"
+    )
+    service.on("PUT /models/fraud", APPLIED)
+    service.on("PUT /models/churn", APPLIED | {"model": "churn"})
+    result = refit("models", "apply", str(file), "--json")
+    assert [row["model"] for row in json.loads(result.stdout)] == ["fraud", "churn"]
+    assert [service.body(turn)["data"]["path"] for turn in (0, 1)] == [f"{tmp_path}/data/*.csv", "/else/where.csv"]
+
+
+def test_apply_names_the_definition_that_is_refused(
+    service: MadeUpService, refit: made_up.Refit, tmp_path: Path
+) -> None:
+    (tmp_path / "m.yaml").write_text("fraud: {type: classifier}\nchurn: {type: other}\n")
+    service.on("PUT /models/fraud", APPLIED)
+    service.on("PUT /models/churn", problem(422, "unknown_model_type", "No worker has announced it."))
+    result = refit("models", "apply", str(tmp_path / "m.yaml"))
+    assert result.exit_code == 2
+    assert "fraud: applied, revision 1" in result.stderr
+    assert "Error: churn: No worker has announced it." in result.stderr
+
+
+@pytest.mark.parametrize("text", ["", "- a", "fraud: 3", "a: [", "\x00"])
+def test_apply_refuses_what_is_no_definition(refit: made_up.Refit, service: MadeUpService, text: str) -> None:
+    assert refit("models", "apply", "-", stdin=text).exit_code == 2
+    assert service.asked == []
+
+
+def test_what_show_prints_apply_takes(service: MadeUpService, refit: made_up.Refit) -> None:
+    service.on("GET /models/fraud", APPLIED)
+    service.on("PUT /models/fraud", APPLIED | {"changed": False})
+    shown = refit("models", "show", "fraud").stdout
+    assert refit("models", "apply", "-", stdin=shown).exit_code == 0
+    assert service.body() == DEFINITION

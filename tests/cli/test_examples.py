@@ -1,0 +1,84 @@
+"""The definitions in examples/ are valid, and one of them has every setting that there is."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from app.cli.models import _read
+from app.data import sources
+from app.definitions.schemas import Definition
+from workers.pipelines.classifier import ClassifierParams
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EVERY = EXAMPLES / "every-setting.yaml"
+FILES = sorted(EXAMPLES.glob("*.yaml"))
+DEFINITIONS = [pytest.param(d, id=f"{file.name}:{name}") for file in FILES for name, d in _read(file).items()]
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS)
+def test_each_example_is_a_definition(definition: dict[str, Any]) -> None:
+    valid = Definition.model_validate(definition)
+    ClassifierParams.model_validate(valid.training)
+
+
+def test_the_readme_names_each_example() -> None:
+    readme = (EXAMPLES / "README.md").read_text()
+    assert all(f"`{file.name}`" in readme for file in FILES)
+
+
+def test_one_example_has_every_setting() -> None:
+    definitions = yaml.safe_load(EVERY.read_text())
+    shown = {path for definition in definitions.values() for path in paths_of(definition)}
+    options = (f"data.{name}" for source in sources.names() for name in sources.find(source).Options.model_fields)
+    params = (f"training.{name}" for name in ClassifierParams.model_fields)
+    assert {*settings_of(Definition), *options, *params} - shown == set()
+
+
+def test_it_explains_every_setting() -> None:
+    of_the_first, _, _ = EVERY.read_text().partition("# The other sources")
+    settings = [line for line in of_the_first.splitlines() if re.match(r" +\w+: ", line)]
+    like_the_one_before = ("auc_roc", "recall")
+    assert [s for s in settings if "#" not in s and not s.strip().startswith(like_the_one_before)] == []
+
+
+def test_what_it_calls_a_default_is_the_default() -> None:
+    """All values but those whose comment says what the default is instead."""
+    first = _read(EVERY)["fraud"]
+    minimal = Definition.model_validate({"type": first["type"], "data": first["data"]}).model_dump()
+    for room in ("split", "prerequisites", "promotion", "watch"):
+        assert first[room] == minimal[room]
+    for name in ("min_rows", "min_rows_per_class", "resamples", "confidence"):
+        assert first["gate"][name] == minimal["gate"][name]
+    params = ClassifierParams().model_dump()
+    assert first["training"] | {"learning_rate": None} == params
+
+
+def settings_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    """`split.by`, `gate.min_rows`, … of a model and of the models within it."""
+    for name, field in model.model_fields.items():
+        yield path + name
+        for inner in _models(field.annotation):
+            if inner.__module__ != sources.__name__:
+                yield from settings_of(inner, f"{path}{name}." + ("*." if get_origin(field.annotation) is dict else ""))
+
+
+def paths_of(value: dict[str, Any], path: str = "") -> Iterator[str]:
+    for name, inner in value.items():
+        yield path + name
+        if isinstance(inner, dict):
+            yield from paths_of(inner, f"{path}{name}.")
+            yield from paths_of(inner, f"{path}*.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, dict):
+        for inner in get_args(annotation):
+            yield from _models(inner)
