@@ -13,6 +13,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "The service": {
         "up": ("app.cli.up:up", "Start Refit on this machine, until Ctrl-C."),
         "demo": ("app.cli.demo:demo", "Train, compare, swap and roll back a model in front of you."),
+        "migrate": ("app.cli.migrate:migrate", "Bring a database to the schema of this version."),
         "doctor": ("app.cli.doctor:doctor", "Look at everything, and say what is wrong and the way out."),
     },
     "Models and their training": {
@@ -33,7 +34,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Everything else": {
         "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
         "incidents": ("app.cli.incidents:incidents", "Incidents: list, open, close."),
-        "keys": ("app.cli.keys:keys", "API keys: create, list, revoke."),
+        "keys": ("app.cli.keys:keys", "API keys: create, list, revoke, bootstrap."),
     },
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

@@ -27,6 +27,22 @@ def create(name: str, roles: tuple[str, ...]) -> None:
     say(f"key {made['id']} for {name}; it is not shown again. It is sent as REFIT_API_KEY or `Authorization: Bearer …`")
 
 
+@keys.command(epilog=examples("refit keys bootstrap > admin.key"))
+@json_option
+def bootstrap() -> None:
+    """Make the first admin key, straight in the database of REFIT_DATABASE_URL, and print it, once.
+
+    For a deployment that nobody can call yet; refused while an admin key exists. `refit up` does it by itself.
+    """
+    from app.cli.database import make_first_key  # noqa: PLC0415 - the other commands need no database, nor its half second
+
+    key = make_first_key(actor="refit keys bootstrap")
+    emit(
+        {"id": key.split("_")[1], "name": "admin", "roles": ["admin"], "key": key}, lambda made: click.echo(made["key"])
+    )
+    say("the first admin key; it is not shown again. Sent as REFIT_API_KEY, it makes the others: `refit keys create`")
+
+
 @keys.command("list", epilog=examples("refit keys list"))
 @json_option
 def list_keys() -> None:

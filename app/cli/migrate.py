@@ -2,13 +2,30 @@
 
 from pathlib import Path
 
+import click
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 import migrations
+from app.cli.database import with_database
 from app.cli.embedded import CannotStart
+from app.cli.failures import Failure
+from app.cli.output import say
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database of REFIT_DATABASE_URL to the schema of this version.
+
+    Once per deployment, before the API and the workers start: they never migrate. `refit up` does it by itself.
+    """
+    try:
+        upgrade(with_database().database)
+    except CannotStart as error:
+        raise Failure.of_problem(error.problem()) from None
+    say("the database has the schema of this version")
 
 
 def upgrade(url: str) -> None:

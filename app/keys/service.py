@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import CHANNEL, Role, digest_of
 from app.db import clock, notify
-from app.errors import NotFound
+from app.errors import NotFound, Refused
 from app.events.record import record
 from app.keys.tables import ApiKey
 
@@ -22,6 +22,23 @@ async def create_key(session: AsyncSession, *, name: str, roles: Iterable[str], 
     await record(session, kind="key.created", actor=actor, after=", ".join(named), evidence={"id": id, "name": name})
     await notify(session, CHANNEL, id)
     return f"refit_{id}_{secret}"
+
+
+async def create_first_key(session: AsyncSession, *, actor: str) -> str:
+    """An admin key for a service that has none. Raises Refused while one lives, whoever asks.
+
+    Two who ask at once take turns: without the lock, both would find nothing.
+    """
+    await session.execute(text("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE"))
+    is_live_admin = ApiKey.revoked_at.is_(None) & ApiKey.roles.contains([Role.ADMIN])
+    known = await session.scalar(select(ApiKey.id).where(is_live_admin).limit(1))
+    if known is not None:
+        raise Refused(
+            f"There is an admin key already: {known}.",
+            code="admin_key_exists",
+            remedy="Use that one for `refit keys create`.",
+        )
+    return await create_key(session, name="admin", roles=[Role.ADMIN], actor=actor)
 
 
 async def list_keys(session: AsyncSession) -> Sequence[ApiKey]:

@@ -7,10 +7,9 @@ from typing import Any
 import click
 import pytest
 
-from app.cli import COMMANDS, MEANINGS, Refit, main
-from app.cli.failures import Exit
-from tests.cli import made_up
-from tests.cli.made_up import MadeUpService, ended, gate, job, page, problem
+from app.cli import COMMANDS, main
+from app.cli.failures import MEANINGS, Exit
+from tests.cli.made_up import MadeUpService, Refit, ended, gate, job, page, problem
 
 SLOTS: dict[str, Any] = {
     "model": "fraud",
@@ -98,9 +97,7 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("command", ANSWERED)
-def test_each_command_answers_people_and_programs(
-    service: MadeUpService, refit: made_up.Refit, command: str
-) -> None:
+def test_each_command_answers_people_and_programs(service: MadeUpService, refit: Refit, command: str) -> None:
     call, answer, seen = ANSWERED[command]
     service.on(call, answer)
     for_people, for_programs = refit(*command.split()), refit(*command.split(), "--json")
@@ -128,19 +125,18 @@ def test_every_command_has_json_and_says_what_it_does(path: tuple[str, ...], com
     assert path == ("up",) or (command.epilog and f"refit {' '.join(path)}" in command.epilog)
 
 
-def test_help_lists_every_command_and_every_exit_code(refit: made_up.Refit) -> None:
+def test_help_lists_every_command_and_every_exit_code(refit: Refit) -> None:
     shown = refit("--help").stdout
     assert all(f"\n  {name} " in shown for name in COMMANDS)
     assert all(f"{code}  {meaning}" in shown for code, meaning in MEANINGS.items())
     assert set(MEANINGS) == set(Exit)
-    assert isinstance(main, Refit)
 
 
-def test_a_command_that_is_not_there_is_a_usage_error(refit: made_up.Refit) -> None:
+def test_a_command_that_is_not_there_is_a_usage_error(refit: Refit) -> None:
     assert refit("relaod").exit_code == 2
 
 
-def test_a_swap_that_is_not_true_everywhere_yet_is_told(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_a_swap_that_is_not_true_everywhere_yet_is_told(service: MadeUpService, refit: Refit) -> None:
     service.on("POST /model/reload", SWAPPED | {"missing": ["r2"]})
     result = refit("reload", "--json")
     assert result.exit_code == Exit.TIMED_OUT
@@ -148,14 +144,14 @@ def test_a_swap_that_is_not_true_everywhere_yet_is_told(service: MadeUpService, 
     assert "r2" in refit("reload").stderr
 
 
-def test_rollback_asks_for_its_reason_and_never_waits_for_one(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_rollback_asks_for_its_reason_and_never_waits_for_one(service: MadeUpService, refit: Refit) -> None:
     result = refit("rollback", "fraud")
     assert result.exit_code == 2
     assert "--reason" in result.stderr
     assert service.asked == []
 
 
-def test_rollback_says_what_was_chosen(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_rollback_says_what_was_chosen(service: MadeUpService, refit: Refit) -> None:
     service.on("POST /model/rollback", SWAPPED)
     refit("rollback", "--reason", "worse", "--version", "5", "--no-hold", "--expected-active", "7")
     assert service.body() == {"reason": "worse", "version": 5, "hold": False, "expected_active": 7}
@@ -163,7 +159,7 @@ def test_rollback_says_what_was_chosen(service: MadeUpService, refit: made_up.Re
     assert service.body() == {"reason": "worse", "hold": True}
 
 
-def test_params_are_typed_as_in_yaml(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_params_are_typed_as_in_yaml(service: MadeUpService, refit: Refit) -> None:
     service.on("POST /training/trigger", job() | {"outcome": "accepted", "warnings": []})
     refit("trigger", "-p", "epochs=50", "-p", "families=[mlp]", "-p", "class_weight=none", "-p", "learning_rate=1.5e-3")
     assert service.body()["params"] == {
@@ -175,12 +171,12 @@ def test_params_are_typed_as_in_yaml(service: MadeUpService, refit: made_up.Refi
 
 
 @pytest.mark.parametrize("param", ["epochs", "=5", "families=[mlp"])
-def test_a_param_that_is_none_is_a_usage_error(service: MadeUpService, refit: made_up.Refit, param: str) -> None:
+def test_a_param_that_is_none_is_a_usage_error(service: MadeUpService, refit: Refit, param: str) -> None:
     assert refit("trigger", "-p", param).exit_code == 2
     assert service.asked == []
 
 
-def test_a_time_without_a_zone_is_utc(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_a_time_without_a_zone_is_utc(service: MadeUpService, refit: Refit) -> None:
     service.on("GET /model/history", page())
     refit("history", "--at", "2026-11-21T03:00")
     refit("history", "--at", "2026-11-21T03:00+02:00")
@@ -188,7 +184,7 @@ def test_a_time_without_a_zone_is_utc(service: MadeUpService, refit: made_up.Ref
     assert refit("history", "--at", "yesterday").exit_code == 2
 
 
-def test_a_list_goes_on_over_pages_as_far_as_its_limit(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_a_list_goes_on_over_pages_as_far_as_its_limit(service: MadeUpService, refit: Refit) -> None:
     service.on("GET /training/jobs", page(job(job_id=3), job(job_id=2), after="2"), page(job(job_id=1)))
     result = refit("jobs", "list", "--json", "--limit", "5")
     assert [row["job_id"] for row in json.loads(result.stdout)] == [3, 2, 1]
@@ -199,7 +195,7 @@ def line(id: int) -> dict[str, Any]:
     return {"id": id, "attempt": 1, "at": "2026-11-21T08:00:00Z", "line": f"line {id}"}
 
 
-def test_logs_are_followed_until_the_job_has_ended(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_logs_are_followed_until_the_job_has_ended(service: MadeUpService, refit: Refit) -> None:
     service.on("GET /training/jobs/12/logs", page(line(1)), page(line(2), after="2"), page(line(3)), page(line(4)))
     service.on("GET /training/status", job(), ended())
     result = refit("jobs", "logs", "12", "-f", "--json")
@@ -208,15 +204,13 @@ def test_logs_are_followed_until_the_job_has_ended(service: MadeUpService, refit
     assert asked == ["0", "1", "2", "3"]
 
 
-def test_the_model_of_a_version_is_resolved_by_the_service(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_the_model_of_a_version_is_resolved_by_the_service(service: MadeUpService, refit: Refit) -> None:
     service.on("GET /model/slots", SLOTS)
     service.on("GET /model/versions/fraud/7", VERSION)
     assert refit("versions", "show", "7").exit_code == 0
 
 
-def test_apply_means_paths_from_the_folder_of_its_file(
-    service: MadeUpService, refit: made_up.Refit, tmp_path: Path
-) -> None:
+def test_apply_means_paths_from_the_folder_of_its_file(service: MadeUpService, refit: Refit, tmp_path: Path) -> None:
     file = tmp_path / "models.yaml"
     file.write_text(
         "fraud: {type: classifier, data: {source: file, path: data/*.csv, label: y}}\n"
@@ -229,9 +223,7 @@ def test_apply_means_paths_from_the_folder_of_its_file(
     assert [service.body(turn)["data"]["path"] for turn in (0, 1)] == [f"{tmp_path}/data/*.csv", "/else/where.csv"]
 
 
-def test_apply_names_the_definition_that_is_refused(
-    service: MadeUpService, refit: made_up.Refit, tmp_path: Path
-) -> None:
+def test_apply_names_the_definition_that_is_refused(service: MadeUpService, refit: Refit, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("fraud: {type: classifier}\nchurn: {type: other}\n")
     service.on("PUT /models/fraud", APPLIED)
     service.on("PUT /models/churn", problem(422, "unknown_model_type", "No worker has announced it."))
@@ -242,12 +234,12 @@ def test_apply_names_the_definition_that_is_refused(
 
 
 @pytest.mark.parametrize("text", ["", "- a", "fraud: 3", "a: [", "\x00"])
-def test_apply_refuses_what_is_no_definition(refit: made_up.Refit, service: MadeUpService, text: str) -> None:
+def test_apply_refuses_what_is_no_definition(refit: Refit, service: MadeUpService, text: str) -> None:
     assert refit("models", "apply", "-", stdin=text).exit_code == 2
     assert service.asked == []
 
 
-def test_what_show_prints_apply_takes(service: MadeUpService, refit: made_up.Refit) -> None:
+def test_what_show_prints_apply_takes(service: MadeUpService, refit: Refit) -> None:
     service.on("GET /models/fraud", APPLIED)
     service.on("PUT /models/fraud", APPLIED | {"changed": False})
     shown = refit("models", "show", "fraud").stdout

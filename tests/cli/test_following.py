@@ -44,7 +44,8 @@ def test_a_gate_that_refused_shows_its_table_all_the_same(service: MadeUpService
     service.on(TRIGGER, ACCEPTED)
     service.on(STATUS, news(ended(verdict="fail")))
     result = refit("trigger", "--wait")
-    assert result.stdout.splitlines()[1].split() == "f1 0.9100 0.9000 +0.0100 >= incumbent - 0.01 fail".split()
+    row = " ".join(result.stdout.splitlines()[1].split())
+    assert row == "f1 0.9100 0.9000 +0.0100 >= incumbent - 0.01 fail"
     assert "The gate's verdict on version 7 is fail." in result.stderr
     assert "800 holdout rows against version 6" in result.stderr
 

@@ -13,7 +13,7 @@ import pytest
 from app.cli.failures import Exit
 from tests.cli.made_up import MadeUpService, Refit, problem
 
-CSV = "id,amount,postcode,shop,note,is_fraud\nt1,1001.50,02139,Ann's,\"a, b\",0\nt2,NaN,10115,,,1\n"
+CSV = 'id,amount,postcode,shop,note,is_fraud\nt1,1001.50,02139,Ann\'s,"a, b",0\nt2,NaN,10115,,,1\n'
 ROLES = {"label": "is_fraud", "key": "id", "time": None, "ignore": ["note"], "features": None, "categorical": []}
 PREDICT = "POST /predict/batch"
 

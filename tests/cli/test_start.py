@@ -19,7 +19,9 @@ def test_no_command_but_up_imports_what_only_the_service_needs() -> None:
 
 
 def test_help_imports_not_even_the_client() -> None:
-    assert not (HEAVY | {"httpx", "pydantic"}) & imported("from app.cli import main; main(['--help'], standalone_mode=False)")
+    assert not (HEAVY | {"httpx", "pydantic"}) & imported(
+        "from app.cli import main; main(['--help'], standalone_mode=False)"
+    )
 
 
 def imported(code: str) -> set[str]:

@@ -1,10 +1,13 @@
 """`refit demo`: a model's life from its definition to a rollback, on real data, in front of whoever wonders."""
 
 import shutil
+import signal
 import sys
 import tempfile
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -26,7 +29,7 @@ def demo(keep: bool) -> None:
     embedded. The last line says how long it took, and `ok`; or `short`, with exit code 1, where it did not do all
     that it promises.
     """
-    with ExitStack() as stack:
+    with _ended_in_order(), ExitStack() as stack:
         if wants_json():
             stack.enter_context(redirect_stdout(sys.stderr))
         folder = Path(tempfile.mkdtemp(prefix="refit-demo-"))
@@ -34,6 +37,21 @@ def demo(keep: bool) -> None:
         story = Story()
         figures = _tell(story, folder)
     _conclude(story, figures)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A terminal that is closed or a CI that loses patience stops the service and clears the folder, as Ctrl-C does."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    handlers = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _tell(story: Story, folder: Path) -> Json:

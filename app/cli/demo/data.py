@@ -20,7 +20,7 @@ MEASURES = (
     "symmetry",
     "fractal_dimension",
 )
-FEATURES = tuple(f"{kind}_{measure}" for kind in ("mean", "error", "worst") for measure in MEASURES)
+FEATURES = tuple(kind.format(measure) for kind in ("mean_{}", "{}_error", "worst_{}") for measure in MEASURES)
 HEADER = ("id", *FEATURES, "diagnosis")
 DIAGNOSES = {"0": "malignant", "1": "benign"}
 
