@@ -58,10 +58,12 @@ async def claim(session: AsyncSession, queue: str = "cpu", lease: float = LEASE)
     return Claim(job.id, job.model, job.owner, job.fence, job.attempt)
 
 
-async def expire_lease(session: AsyncSession, job_id: int) -> None:
+async def expire_lease(session: AsyncSession, job_id: int, *, only_running: bool = False) -> None:
     """As if the lease had run out a second ago."""
-    past = clock() - seconds(1)
-    await session.execute(update(TrainingJob).where(TrainingJob.id == job_id).values(lease_until=past))
+    of_job = TrainingJob.id == job_id
+    if only_running:
+        of_job &= TrainingJob.state == state.JobState.RUNNING
+    await session.execute(update(TrainingJob).where(of_job).values(lease_until=clock() - seconds(1)))
 
 
 def candidate(*, verdict: str = "pass", incumbent: int | None = None, artifact: str = "a" * 64) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def predict(
         kept = [{}] * len(kept)
     _check_names(kept[0])
     predicted = _predicted(api, rows.values, roles, {"model": model, "slot": slot}, str(file))
-    write_rows((_joined(row, answer) for row, answer in zip(kept, predicted)), written)
+    write_rows((_joined(row, answer) for row, answer in zip(kept, predicted, strict=True)), written)
 
 
 def _predicted(

@@ -148,7 +148,7 @@ def test_an_environment_that_is_wrong_is_named(
 
 
 def test_what_others_wrote_cannot_steer_the_terminal(service: MadeUpService, refit: Refit) -> None:
-    service.on("GET /training/jobs/12", job(note="\x1b[2J gone", reason="\x07"))
-    assert "\x1b" not in refit("jobs", "show", "12").stdout
-    service.on("GET /training/jobs/12", problem(409, "x", "\x1b[2J"))
-    assert "\x1b" not in refit("jobs", "show", "12").stderr
+    service.on("GET /training/jobs/12", job(note="\x1b]0;title\x07", reason="gone"))
+    assert "\x07" not in refit("jobs", "show", "12").stdout
+    service.on("GET /training/jobs/12", problem(409, "x", "\x1b]0;title\x07"))
+    assert "\x07" not in refit("jobs", "show", "12").stderr

@@ -1,6 +1,7 @@
 """Attempts as they really run: processes of their own, killed with real signals, on real data."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -98,8 +99,8 @@ async def running(
 def processes_of(job: TrainingJob) -> list[psutil.Process]:
     """Every process of the job that this test has started, dead ones that nobody has reaped left out."""
     wanted = ["-m", "workers.run", str(job.id)]
-    alive = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-    return [p for p in alive if p.cmdline()[1:4] == wanted]
+    mine = [p for p in psutil.process_iter(["cmdline", "status", "ppid"]) if p.info["ppid"] == os.getpid()]
+    return [p for p in mine if (p.info["cmdline"] or [])[1:4] == wanted and p.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 async def test_an_attempt_trains_publishes_what_was_judged_and_stages_it(

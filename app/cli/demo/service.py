@@ -49,4 +49,5 @@ def _up(data_dir: Path, log: Path) -> Service:
 
 def _announced(log: Path) -> str:
     """The line of JSON that `refit up` writes once everything is ready; empty before."""
-    return next((line for line in log.read_text().splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n"), "")
+    lines = log.read_text().splitlines(keepends=True)
+    return next((line for line in lines if line.startswith('{"url"') and line.endswith("\n")), "")

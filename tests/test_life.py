@@ -1,0 +1,244 @@
+"""Everything at once, in any order: a state machine against the real code and a real Postgres.
+
+Hypothesis triggers, claims, loses, cancels, finishes, stages, reloads and rolls back, with workers that were given up
+and go on to write; after every step the truths of the design hold.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import db
+from app.errors import RefitError
+from app.events.tables import Event
+from app.registry import swap
+from app.registry.promotion import promote
+from app.registry.swap import Action, Change
+from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
+from app.settings import Settings
+from app.training import service, state
+from app.training.schemas import TriggerRequest
+from app.training.state import Claim, JobState
+from app.training.sweep import sweep
+from app.training.tables import TrainingJob
+from tests.factories import ALICE, LEASE, candidate, define, expire_lease
+
+MODELS = st.sampled_from(["a", "b"])
+PICK = st.integers(0, 1_000)
+
+
+class Life(RuleBasedStateMachine):
+    """Models `a` and `b` of one run; `claims` has every claim ever given, also those that were lost since."""
+
+    config: Settings
+    runs = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Life.runs += 1
+        self.queue = f"q{Life.runs}"
+        self.loop = asyncio.Runner()
+        self.engine = db.create_engine(self.config)
+        self.sessions = db.create_sessions(self.engine)
+        self.claims: list[Claim] = []
+        self.incumbents: dict[int, int | None] = {}
+        self.ended: dict[int, str] = {}
+        self.fences: dict[int, int] = {}
+        self.generations: dict[str, int] = {}
+
+    def model(self, name: str) -> str:
+        return f"{name}{Life.runs}"
+
+    def do(self, work: Callable[[AsyncSession], Awaitable[Any]]) -> Any:
+        """In one transaction; a refusal of Refit's own changes nothing and is an answer like any other."""
+
+        async def transaction() -> Any:
+            try:
+                async with self.sessions() as session, session.begin():
+                    return await work(session)
+            except RefitError as refused:
+                return refused
+
+        return self.loop.run(transaction())
+
+    @initialize()
+    def two_models(self) -> None:
+        self.do(lambda s: define(s, self.model("a"), queue=self.queue))
+        self.do(lambda s: define(s, self.model("b"), queue=self.queue, promotion={"reload": "automatic"}))
+
+    @rule(name=MODELS, epochs=st.integers(1, 2), high=st.booleans(), key=st.sampled_from([None, "k1", "k2"]))
+    def trigger(self, name: str, epochs: int, high: bool, key: str | None) -> None:
+        priority: Any = "high" if high else "normal"
+        request = TriggerRequest(model=self.model(name), params={"epochs": epochs}, priority=priority)
+        own = None if key is None else f"{key}-{Life.runs}-{name}"
+        self.do(lambda s: service.trigger(s, self.config, request, ALICE, idempotency_key=own))
+
+    @rule()
+    def claim(self) -> None:
+        async def claim(session: AsyncSession) -> None:
+            job = await state.claim(session, uuid.uuid4(), [self.queue], LEASE)
+            if job is None:
+                return
+            assert job.owner is not None
+            assert job.fence > self.fences.get(job.id, 0)
+            self.fences[job.id] = job.fence
+            self.claims.append(Claim(job.id, job.model, job.owner, job.fence, job.attempt))
+            slots = await session.get_one(ModelSlots, job.model)
+            self.incumbents[job.id] = slots.active
+
+        self.do(claim)
+
+    @rule(pick=PICK)
+    def lose(self, pick: int) -> None:
+        if self.claims:
+            self.do(lambda s: expire_lease(s, self.claims[pick % len(self.claims)].job_id, only_running=True))
+
+    @rule()
+    def sweep(self) -> None:
+        self.do(sweep)
+
+    @rule(pick=PICK, verdict=st.sampled_from(["pass", "pass", "fail", "inconclusive"]))
+    def complete(self, pick: int, verdict: str) -> None:
+        def publish(claim: Claim) -> Callable[[AsyncSession], Awaitable[Any]]:
+            version = candidate(verdict=verdict, incumbent=self.incumbents[claim.job_id])
+            return lambda s: state.complete(s, claim, version)
+
+        self.write(pick, publish)
+
+    @rule(pick=PICK, what=st.sampled_from(["renew", "advance", "fail", "confirm", "release", "drain"]))
+    def other_writes(self, pick: int, what: str) -> None:
+        writes: dict[str, Callable[[Claim], Callable[[AsyncSession], Awaitable[Any]]]] = {
+            "renew": lambda c: lambda s: state.renew(s, c, LEASE),
+            "advance": lambda c: lambda s: state.advance(s, c, stage="search"),
+            "fail": lambda c: lambda s: state.fail(s, c, {"code": "x", "message": "x", "remedy": "x"}),
+            "confirm": lambda c: lambda s: state.confirm_cancelled(s, c),
+            "release": lambda c: lambda s: state.release(s, c, reason="x", counts=True),
+            "drain": lambda c: lambda s: state.release(s, c, reason="x", counts=False),
+        }
+        self.write(pick, writes[what])
+
+    def write(self, pick: int, of: Callable[[Claim], Callable[[AsyncSession], Awaitable[Any]]]) -> None:
+        """A write by any claim that was ever given; only the one that stands may change anything."""
+        if not self.claims:
+            return
+        claim = self.claims[pick % len(self.claims)]
+        stands = self.do(lambda s: self.stands(s, claim))
+        written = self.do(of(claim))
+        assert bool(written) == stands
+
+    async def stands(self, session: AsyncSession, claim: Claim) -> bool:
+        held = select(TrainingJob.id).where(TrainingJob.state == JobState.RUNNING, state._held(claim))
+        return await session.scalar(held) is not None
+
+    @rule(pick=PICK)
+    def cancel(self, pick: int) -> None:
+        if self.fences:
+            job_id = sorted(self.fences)[pick % len(self.fences)]
+            self.do(lambda s: state.request_cancel(s, job_id, actor="x", reason=None))
+
+    @rule(name=MODELS, number=st.integers(1, 5), force=st.booleans())
+    def stage(self, name: str, number: int, force: bool) -> None:
+        self.do(lambda s: swap.stage(s, Change(self.model(name), "x", "x", force=force), number))
+
+    @rule(name=MODELS, force=st.booleans(), watch=st.sampled_from([0.0, 30.0]))
+    def reload(self, name: str, force: bool, watch: float) -> None:
+        self.do(lambda s: swap.reload(s, Change(self.model(name), "x", "x", force=force), watch_minutes=watch))
+
+    @rule(name=MODELS, hold=st.booleans(), version=st.one_of(st.none(), st.integers(1, 4)))
+    def rollback(self, name: str, hold: bool, version: int | None) -> None:
+        change = Change(self.model(name), "x", "x")
+        restored = self.do(lambda s: swap.restore(s, change, version))
+        if not isinstance(restored, RefitError):
+            target = restored[0]
+            rolled = self.do(lambda s: swap.rollback(s, change, target, hold=hold))
+            assert rolled.slots.active == target
+            assert not hold or not rolled.changed or rolled.slots.hold_reason
+
+    @rule(name=MODELS, on=st.booleans())
+    def hold(self, name: str, on: bool) -> None:
+        self.do(lambda s: (swap.hold if on else swap.unhold)(s, Change(self.model(name), "x", "x")))
+
+    @rule()
+    def promote(self) -> None:
+        async def held(session: AsyncSession) -> dict[str, int]:
+            rows = await session.scalars(select(ModelSlots).where(ModelSlots.hold_reason.is_not(None)))
+            return {row.model: row.revision for row in rows}
+
+        before = self.do(held)
+        self.do(promote)
+        after = self.do(held)
+        assert before.items() <= after.items(), "automation changed slots that are held"
+
+    @invariant()
+    def jobs_hold(self) -> None:
+        self.do(self.check_jobs)
+
+    @invariant()
+    def slots_hold(self) -> None:
+        self.do(self.check_slots)
+
+    async def check_jobs(self, session: AsyncSession) -> None:
+        mine = (self.model("a"), self.model("b"))
+        jobs = (await session.scalars(select(TrainingJob).where(TrainingJob.model.in_(mine)))).all()
+        published = await session.execute(
+            select(ModelVersion.job_id, func.count()).where(ModelVersion.model.in_(mine)).group_by(ModelVersion.job_id)
+        )
+        versions = {row[0]: row[1] for row in published}
+        for model in mine:
+            of_model = [job for job in jobs if job.model == model]
+            assert sum(job.state == JobState.RUNNING for job in of_model) <= 1
+            assert sum(job.state == JobState.QUEUED and job.attempt == 0 for job in of_model) <= 1
+        for job in jobs:
+            assert job.attempt <= job.max_attempts
+            assert versions.get(job.id, 0) == (job.state == JobState.COMPLETED)
+            assert self.ended.get(job.id, job.state) == job.state, "a job that had ended has moved"
+            if JobState(job.state).is_terminal:
+                self.ended[job.id] = job.state
+
+    async def check_slots(self, session: AsyncSession) -> None:
+        for model in (self.model("a"), self.model("b")):
+            slots = await session.get_one(ModelSlots, model)
+            rows = (
+                await session.scalars(select(SlotHistory).where(SlotHistory.model == model).order_by(SlotHistory.id))
+            ).all()
+            assert slots.generation >= self.generations.get(model, 0)
+            self.generations[model] = slots.generation
+            assert [row.revision for row in rows] == list(range(1, slots.revision + 1))
+            assert sum(row.action in (Action.RELOADED, Action.ROLLED_BACK) for row in rows) == slots.generation
+            events = select(func.count()).where(Event.model == model, Event.kind.startswith("slots."))
+            assert await session.scalar(events) == slots.revision
+            await self.check_every_swap(session, model, list(rows))
+
+    async def check_every_swap(self, session: AsyncSession, model: str, rows: list[SlotHistory]) -> None:
+        """Each reload put in a version that was judged against what was active; each rollback one that was active."""
+        active: int | None = None
+        ever: set[int | None] = set()
+        for row in rows:
+            if row.action == Action.RELOADED:
+                version = await session.get_one(ModelVersion, (model, row.active))
+                assert version.incumbent == active
+                assert version.verdict != "fail"
+            if row.action == Action.ROLLED_BACK:
+                assert row.active in ever
+            active = row.active
+            ever.add(active)
+
+    def teardown(self) -> None:
+        self.loop.run(self.engine.dispose())
+        self.loop.close()
+
+
+def test_no_order_of_events_breaks_a_truth(config: Settings) -> None:
+    Life.config = config.model_copy(update={"database_pool": 2})
+    limits = hypothesis_settings(
+        max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    )
+    run_state_machine_as_test(Life, settings=limits)
