@@ -7,7 +7,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 
 help: ## What there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 demo: $(READY) ## Train, refuse, swap and roll back a model in front of you
 	$(BIN)/refit demo
@@ -24,6 +24,32 @@ check: $(READY) ## Lint, format, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What Refit promises, shown on a running service. Each ends in one line, and fails where it is short of the promise.
+
+runbook: $(READY) ## The retraining runbook, step by step, with curl
+	$(BIN)/python -m benchmarks.runbook
+
+datasets: $(READY) ## Three real data streams, and what the default gate says of each
+	$(BIN)/python -m benchmarks.datasets
+
+burst: $(READY) ## N=1000 equal triggers at once
+	$(BIN)/python -m benchmarks.burst $(N)
+
+kills: $(READY) ## kill -9 of each process in a job; FLUSHALL with the jobs of N=100 models queued
+	$(BIN)/python -m benchmarks.kills $(N)
+
+api-process: $(READY) ## What a process of the API weighs and how fast it starts
+	$(BIN)/python -m benchmarks.api_process
+
+latency: $(READY) ## From the trigger to the first stage, N=20 times, and of what that is made
+	$(BIN)/python -m benchmarks.latency $(N)
+
+SHOWN := runbook datasets burst kills api-process latency
+
+show: $(READY) ## All of these, one after the other
+	@short=; for shown in $(SHOWN); do $(MAKE) --no-print-directory $$shown || short="$$short $$shown"; done; \
+	test -z "$$short" || { echo "short:$$short"; exit 1; }
+
 clean: ## Remove what was built; not the data folder
 	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -33,4 +59,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,dev]'
 	touch $@
 
-.PHONY: help demo up test check clean
+.PHONY: help demo up test check $(SHOWN) show clean

@@ -1,4 +1,4 @@
-"""What a process of the API weighs after it has answered predictions, that it holds no torch, and how fast it starts."""
+"""What a process of the API weighs after it has answered predictions, without torch, and how fast it starts."""
 
 import os
 import re
@@ -6,8 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import median
 
@@ -15,8 +13,8 @@ import psutil
 
 from app.cli.embedded.folder import LOOPBACK, listen_once
 from benchmarks.data import breast_cancer, features
-from benchmarks.report import Report, progress, report, size
-from benchmarks.service import Service, running
+from benchmarks.report import progress, report, size
+from benchmarks.service import Service, is_ready, running
 
 # What belongs to the training plane and would make the API heavy.
 FOREIGN = ("torch", "transformers", "sklearn", "scipy", "optuna")
@@ -36,7 +34,10 @@ def main() -> None:
         after = memory(api.pid)
         loaded = libraries(api.pid)
         told.tell(f"{count:,} predictions answered")
-        told.tell(f"{' and '.join(loaded)} loaded" if loaded else f"torch not loaded, nor {', '.join(FOREIGN[1:])}", not loaded)
+        told.tell(
+            f"{' and '.join(loaded)} loaded" if loaded else f"torch not loaded, nor {', '.join(FOREIGN[1:])}",
+            not loaded,
+        )
         told.tell(f"resident {after['Rss']:.0f} MiB, of which its own {after['Pss']:.0f} (before {before:.0f})")
         walls, processors = zip(*(start(api.environ()) for _ in range(STARTS)), strict=True)
         told.tell(f"process start to first 200 of /health/ready {median(walls):.2f} s (median of {STARTS})")
@@ -55,7 +56,8 @@ def predict(service: Service, rows: Sequence[dict[str, float]], count: int) -> N
 def memory(pid: int) -> dict[str, float]:
     """MiB of a process: Rss is what it has mapped in, Pss counts shared pages by their share."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return {name: int(kibibytes) / 1024 for name, kibibytes in re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.M)}
+    found = re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.MULTILINE)
+    return {name: int(kibibytes) / 1024 for name, kibibytes in found}
 
 
 def libraries(pid: int) -> list[str]:
@@ -75,7 +77,7 @@ def start(environment: dict[str, str]) -> tuple[float, float]:
         stderr=subprocess.DEVNULL,
     ) as replica:
         try:
-            while not _is_ready(port):
+            while not is_ready(f"http://{LOOPBACK}:{port}"):
                 if replica.poll() is not None or time.monotonic() - began > 60:
                     raise RuntimeError("a replica of the API does not get ready")
                 time.sleep(0.005)
@@ -84,15 +86,6 @@ def start(environment: dict[str, str]) -> tuple[float, float]:
             replica.terminate()
     progress(f"a replica was ready after {took:.2f} s")
     return took, times.user + times.system
-
-
-def _is_ready(port: int) -> bool:
-    with closing(HTTPConnection(LOOPBACK, port, timeout=2)) as connection:
-        try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from app.cli.client import Json
 from app.cli.embedded.folder import LOOPBACK, Servers
 from benchmarks.data import breast_cancer, separable
 from benchmarks.report import Report, progress, report, size
-from benchmarks.service import Service, running, until
+from benchmarks.service import Service, is_ready, running, until
 
 VICTIMS = {"the training process": "workers.run", "the worker": "workers.celery_app", "the API": "app.main"}
 TRIALS = 12
@@ -42,7 +42,7 @@ def kill(service: Service, told: Report, name: str, module: str, artifact: str) 
     killed = time.time()
     progress(f"killed {name} (process {victim.pid})")
     if module == "app.main":
-        until(lambda: service.api.get("/health/ready"), "an API that is ready")
+        until(lambda: is_ready(service.url), "an API that is ready", every=0.01)
         told.tell(f"kill -9 of {name}: answers again after {time.time() - killed:.1f} s")
         expect_untouched(service, told, job, attempts)
     else:
@@ -63,7 +63,9 @@ def expect_resumed(service: Service, told: Report, what: str, job: int, killed: 
     again, staged = (at(event) - killed for event in (starts[0], stages[0]))
     told.tell(f"{what}: claimed again after {again:.1f} s, first stage after {staged:.1f} s")
     service.wait_for(job)
-    kept = [line["line"] for line in lines(service, job) if "trials of an earlier attempt are taken over" in line["line"]]
+    kept = [
+        line["line"] for line in lines(service, job) if "trials of an earlier attempt are taken over" in line["line"]
+    ]
     taken = int(kept[0].split()[0]) if kept else 0
     rest = len([trial for trial in trials(service, job) if trial["attempt"] == 2])
     told.tell(f"resumed after {taken} of {TRIALS} trials", TRIALS_BEFORE <= taken == TRIALS - rest)
@@ -85,7 +87,7 @@ def flush(service: Service, told: Report, count: int) -> None:
     jobs = [service.trigger(model) for model in models]
     servers = Servers.model_validate_json((service.folder / "servers.json").read_bytes())
     with redis.Redis(LOOPBACK, servers.broker_port, password=servers.broker_password) as broker:
-        bells = broker.llen("cpu")
+        bells = sum(broker.llen(key) for key in broker.keys("cpu*"))  # a list for each priority
         broker.flushall()
     queued = len(service.api.pages("/training/jobs", count, status="queued"))
     progress(f"flushed {bells} bells of {queued} queued jobs")

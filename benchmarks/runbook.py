@@ -1,6 +1,5 @@
-"""Runbook 002, "Model Retraining Procedures", word for word with curl: once for the first version, once for the next."""
+"""Runbook 002, "Model Retraining Procedures", with curl: once for the first version, once for the next."""
 
-import csv
 import json
 import subprocess
 import time

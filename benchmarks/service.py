@@ -8,10 +8,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -116,6 +118,18 @@ def _started(folder: Path, options: tuple[str, ...]) -> Iterator[Json]:
             with suppress(subprocess.TimeoutExpired):
                 up.wait(STOP_SECONDS)
             up.kill()  # nothing where it has ended; else the kernel takes its children along
+
+
+def is_ready(url: str) -> bool:
+    """Whether the API at `url` answers /health/ready with 200; asks once, so that it can be asked every few ms."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    with closing(HTTPConnection(parts.hostname, parts.port, timeout=2)) as connection:
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
 
 
 def until(holds: Callable[[], Any], what: str, seconds: float = 60.0, every: float = 0.05) -> Any:

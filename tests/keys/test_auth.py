@@ -48,7 +48,7 @@ async def test_a_key_works_at_once_and_is_worth_nothing_a_second_after_it_was_re
 
 @pytest.mark.parametrize("key", ["", "x", "refit_", "refit_abc_def", "refit__", "Basic x", "refit_é_ü"])
 async def test_a_malformed_key_is_refused_like_an_unknown_one(client: httpx.AsyncClient, key: str) -> None:
-    answer = await client.get("/training/jobs", headers={"Authorization": f"Bearer {key}".encode()})
+    answer = await client.get("/training/jobs", headers={b"Authorization": f"Bearer {key}".encode()})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 

@@ -43,7 +43,7 @@ def tell_all(story: Story, api: Api, file: Path, rows: Sequence[Biopsy]) -> Json
     _reload_again(story, api)
     _roll_back(story, api, data.instance(asked[0]))
     _show_history(story, api)
-    return {"training_seconds": seconds_of(first) + seconds_of(second), "p99_ms": round(p99, 2)} | swap
+    return {"training_seconds": round(seconds_of(first) + seconds_of(second), 1), "p99_ms": round(p99, 2)} | swap
 
 
 def _define(story: Story, api: Api, file: Path) -> None:
