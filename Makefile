@@ -7,7 +7,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 
 help: ## What there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(READY) ## Train, refuse, swap and roll back a model in front of you
 	$(BIN)/refit demo
@@ -44,6 +44,9 @@ api-process: $(READY) ## What a process of the API weighs and how fast it starts
 latency: $(READY) ## From the trigger to the first stage, N=20 times, and of what that is made
 	$(BIN)/python -m benchmarks.latency $(N)
 
+images: $(READY) ## Both images by buildah (BUILD_OPTIONS=…), and a job through containers of them
+	$(BIN)/python -m benchmarks.images $(BUILD_OPTIONS)
+
 SHOWN := runbook datasets burst kills api-process latency
 
 show: $(READY) ## All of these, one after the other
@@ -59,4 +62,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,dev]'
 	touch $@
 
-.PHONY: help demo up test check $(SHOWN) show clean
+.PHONY: help demo up test check $(SHOWN) images show clean

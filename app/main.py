@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import db, health, http, metrics
-from app.auth import CHANNEL as KEYS_CHANNEL
-from app.auth import KeyRing
+from app.auth.keyring import CHANNEL as KEYS_CHANNEL
+from app.auth.keyring import KeyRing
+from app.auth.router import router as keys
 from app.data.router import router as data
 from app.definitions.router import router as definitions
 from app.events.router import router as events
-from app.keys.router import router as keys
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.queue import Bell

@@ -3,10 +3,10 @@
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
+import app.auth.tables
 import app.data.tables
 import app.definitions.tables
 import app.events.tables
-import app.keys.tables
 import app.monitoring.tables
 import app.registry.tables
 import app.training.tables  # noqa: F401 - each import puts its tables into the metadata

@@ -14,9 +14,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app import db
+from app.auth.service import create_key
 from app.cli.embedded import broker, postgres
 from app.cli.embedded.folder import hold
-from app.keys.service import create_key
 from app.main import create_app, lifespan
 from app.settings import Settings
 

@@ -6,16 +6,17 @@ from typing import Any
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import Principal, Role
+from app.auth.roles import Principal, Role
 from app.db import clock, seconds
 from app.definitions.schemas import Definition
 from app.definitions.service import apply
+from app.definitions.tables import ModelType
 from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots
 from app.settings import Settings
 from app.training import service, state
 from app.training.schemas import TriggerRequest
 from app.training.state import Claim
-from app.training.tables import ModelType, TrainingJob
+from app.training.tables import TrainingJob
 
 ALICE = Principal("a11ce", "alice", frozenset({Role.ADMIN}))
 TRAINER = Principal("7a17e5", "trainer", frozenset({Role.TRAINER}))

@@ -4,7 +4,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock
-from app.training.tables import ModelType
+from app.definitions.tables import ModelType
 from workers import pipeline
 
 

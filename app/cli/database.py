@@ -4,11 +4,11 @@ import asyncio
 
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from app.auth.service import create_first_key
 from app.cli.client import configured
 from app.cli.failures import Exit, Failure
 from app.db import create_engine, create_sessions
 from app.errors import Refused
-from app.keys.service import create_first_key
 from app.settings import Settings
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from app.auth import KeyRing, Role
+from app.auth.keyring import KeyRing
+from app.auth.roles import Role
+from app.auth.service import create_key
 from app.cli.client import KEY_FILE, configured
 from app.cli.embedded import CannotStart, Taken, broker, postgres
 from app.cli.embedded.children import AskedToStop, Children
@@ -19,7 +21,6 @@ from app.cli.migrate import upgrade
 from app.cli.output import as_json, json_option, say, wants_json
 from app.db import create_engine, create_sessions
 from app.errors import RefitError, Unauthenticated
-from app.keys.service import create_key
 from app.settings import Settings, default_data_dir
 
 OTHER_PORT = "Choose another with --port."

@@ -2,7 +2,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.auth import Reporter, Viewer
+from app.auth.requires import Reporter, Viewer
 from app.data import service
 from app.data.schemas import DataVersionView, Quality, QualityAccepted, Samples, SamplesAccepted
 from app.definitions.service import resolve_model

@@ -4,7 +4,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict
 
-from app.auth import Operator, Viewer
+from app.auth.requires import Operator, Viewer
 from app.definitions import service
 from app.definitions.schemas import Definition
 from app.http import Session

@@ -11,11 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.data.splits import check_change
 from app.data.tables import DataVersion
 from app.definitions.schemas import Definition
-from app.definitions.tables import Model, ModelDefinition
+from app.definitions.tables import Model, ModelDefinition, ModelType
 from app.errors import Invalid, NotFound, Refused
 from app.events.record import record
 from app.registry.tables import ModelSlots
-from app.training.tables import ModelType
 
 
 @dataclass(frozen=True)

@@ -27,3 +27,16 @@ class ModelDefinition(Base):
     definition: Mapped[dict[str, Any]]
     actor: Mapped[str]
     created_at: Mapped[CreatedAt]
+
+
+class ModelType(Base):
+    """What workers can train: published by each worker when it starts."""
+
+    __tablename__ = "model_types"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    summary: Mapped[str]
+    queue: Mapped[str]
+    params_schema: Mapped[dict[str, Any]]
+    stages: Mapped[list[Any]] = mapped_column(comment="[[name, share], …] in order")
+    published_at: Mapped[CreatedAt]

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 
-from app.auth import Viewer
+from app.auth.requires import Viewer
 from app.events.tables import Event
 from app.http import Session
 from app.schemas import Page

@@ -4,7 +4,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from app.auth import Operator, Viewer
+from app.auth.requires import Operator, Viewer
 from app.definitions.service import load
 from app.http import Session
 from app.monitoring import incidents

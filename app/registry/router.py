@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.auth import Operator, Viewer
+from app.auth.requires import Operator, Viewer
 from app.definitions.service import load, resolve_model
 from app.errors import Invalid
 from app.http import Session

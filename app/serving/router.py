@@ -5,7 +5,7 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from app.auth import Predictor
+from app.auth.requires import Predictor
 from app.errors import Invalid, NotFound, Refused, TooLarge, Unavailable
 from app.metrics import PREDICTIONS
 from app.runtimes import Prediction

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import Trainer, Viewer
+from app.auth.requires import Trainer, Viewer
 from app.definitions.service import resolve_model
 from app.http import Session
 from app.schemas import Page

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import Principal, Role
+from app.auth.roles import Principal, Role
 from app.db import clock
 from app.definitions.tables import Model, ModelDefinition
 from app.errors import RefitError

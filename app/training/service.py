@@ -9,11 +9,11 @@ import orjson
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import Principal, Role
+from app.auth.roles import Principal, Role
 from app.data import service as data
 from app.db import clock, notify, seconds
 from app.definitions.service import Applied, check_training, resolve_model
-from app.definitions.tables import Model
+from app.definitions.tables import Model, ModelType
 from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
 from app.settings import Settings
@@ -21,7 +21,7 @@ from app.training import state
 from app.training.admission import MANUAL, admit
 from app.training.schemas import PRIORITIES, TriggerRequest
 from app.training.state import CHANNEL, OPEN, JobState
-from app.training.tables import IdempotencyKey, JobLog, JobMetric, ModelType, TrainingJob, Worker
+from app.training.tables import IdempotencyKey, JobLog, JobMetric, TrainingJob, Worker
 
 Outcome = Literal["accepted", "replayed", "coalesced"]
 

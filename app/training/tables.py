@@ -140,19 +140,6 @@ class Worker(Base):
     lease_until: Mapped[datetime]
 
 
-class ModelType(Base):
-    """What workers can train: published by each worker when it starts."""
-
-    __tablename__ = "model_types"
-
-    name: Mapped[str] = mapped_column(primary_key=True)
-    summary: Mapped[str]
-    queue: Mapped[str]
-    params_schema: Mapped[dict[str, Any]]
-    stages: Mapped[list[Any]] = mapped_column(comment="[[name, share], …] in order")
-    published_at: Mapped[CreatedAt]
-
-
 class ScheduleFire(Base):
     """A schedule fires once for each of its times, whoever ticks first."""
 

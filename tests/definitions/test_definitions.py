@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.definitions.schemas import Definition
 from app.definitions.service import apply, load
+from app.definitions.tables import ModelType
 from app.errors import Refused
 from app.settings import Settings
 from app.training import state
-from app.training.tables import ModelType
 from tests.factories import candidate, claim, define, definition, trigger
 
 BODY: dict[str, Any] = {"type": "classifier", "data": {"source": "samples", "label": "y"}}

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.auth import Principal, Role
+from app.auth.roles import Principal, Role
 from app.data.tables import DataQuality
 from app.db import clock
 from app.definitions.tables import Model

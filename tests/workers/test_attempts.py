@@ -173,10 +173,9 @@ async def test_an_attempt_that_lost_its_lease_is_stopped_and_writes_nothing(
     begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
 ) -> None:
     job = await begin(params=LONG)
-    async with running(job, worker, sessions):
-        async with sessions() as other, other.begin():
-            await expire_lease(other, job.id)
-            await state.expire(other)
+    async with running(job, worker, sessions), sessions() as other, other.begin():
+        await expire_lease(other, job.id)
+        await state.expire(other)
     assert processes_of(job) == []
     assert (await _ended(session, job)).state == "queued"
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import CHANNEL, Role, digest_of
+from app.auth.keyring import CHANNEL, digest_of
+from app.auth.roles import Role
+from app.auth.tables import ApiKey
 from app.db import clock, notify
 from app.errors import NotFound, Refused
 from app.events.record import record
-from app.keys.tables import ApiKey
 
 
 async def create_key(session: AsyncSession, *, name: str, roles: Iterable[str], actor: str) -> str:

@@ -1,9 +1,9 @@
 from fastapi import APIRouter
 
-from app.auth import Admin
+from app.auth import service
+from app.auth.requires import Admin
+from app.auth.schemas import CreatedKey, CreateKey, KeyView
 from app.http import Session
-from app.keys import service
-from app.keys.schemas import CreatedKey, CreateKey, KeyView
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 

@@ -3,7 +3,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.auth import Role
+from app.auth.roles import Role
 from app.schemas import Strict
 
 

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import INCLUDES, Principal, Role
-from app.keys.tables import ApiKey
+from app.auth.roles import INCLUDES, Principal, Role
+from app.auth.tables import ApiKey
 from app.main import check_binding
 from app.settings import Settings
 
