@@ -19,6 +19,7 @@ from app.training.schemas import (
     ModelTypeView,
     TriggerAnswer,
     TriggerRequest,
+    WorkerView,
 )
 from app.training.state import CHANNEL
 from app.training.stream import job_events
@@ -94,6 +95,12 @@ async def status(
 async def model_types(session: Session, _: Viewer) -> list[ModelTypeView]:
     """What the workers can train, with the JSON Schema of each type's parameters."""
     return [ModelTypeView.model_validate(row, from_attributes=True) for row in await service.model_types(session)]
+
+
+@router.get("/workers")
+async def list_workers(session: Session, _: Viewer) -> list[WorkerView]:
+    """The workers that are alive."""
+    return [WorkerView.model_validate(row, from_attributes=True) for row in await service.live_workers(session)]
 
 
 @router.get("/jobs")

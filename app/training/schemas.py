@@ -1,5 +1,6 @@
 """What the training calls take and answer. A job is told in the runbook's words."""
 
+import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -125,6 +126,15 @@ class MetricPoint(BaseModel):
     step: int
     value: float
     at: datetime
+
+
+class WorkerView(BaseModel):
+    id: uuid.UUID
+    host: str
+    pid: int
+    queues: list[str]
+    concurrency: int
+    started_at: datetime
 
 
 class ModelTypeView(BaseModel):

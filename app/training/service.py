@@ -159,10 +159,14 @@ async def model_types(session: AsyncSession) -> Sequence[ModelType]:
     return (await session.scalars(select(ModelType).order_by(ModelType.name))).all()
 
 
+async def live_workers(session: AsyncSession) -> Sequence[Worker]:
+    query = select(Worker).where(Worker.lease_until > clock()).order_by(Worker.started_at)
+    return (await session.scalars(query)).all()
+
+
 async def warnings(session: AsyncSession, job: TrainingJob) -> list[str]:
     """What the caller should know although the job was accepted."""
-    serving = select(Worker.id).where(Worker.lease_until > clock(), Worker.queues.any_() == job.queue).limit(1)
-    if job.state != JobState.QUEUED or await session.scalar(serving) is not None:
+    if job.state != JobState.QUEUED or any(job.queue in worker.queues for worker in await live_workers(session)):
         return []
     return [f"No live worker serves the queue {job.queue}: the job waits until one comes."]
 
