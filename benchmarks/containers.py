@@ -1,7 +1,6 @@
 """Images as buildah builds them, and containers of them that share this machine's network and are told when to stop."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,17 +18,15 @@ STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Container:
-    """A root file system of an image. `config` is the image's; `mounts` are options of each `buildah run` in it."""
+    """A root file system of an image. `config` is the image's; `options` are those of each `buildah run` in it."""
 
     id: str
     config: Mapping[str, Any]
-    environment: Mapping[str, str]
-    mounts: tuple[str, ...]
+    options: tuple[str, ...]
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """One more process in it, as the image's user, until it ends."""
-        environment = os.environ | self.environment
-        return subprocess.run(self._run(command), env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(self._run(command), capture_output=True, text=True, check=False)
 
     def told(self, *command: str) -> str:
         """What such a process prints. Raises RuntimeError with its complaint where it fails."""
@@ -47,9 +44,8 @@ class Container:
     @contextmanager
     def serving(self, log: Path) -> Iterator[None]:
         """Runs the image's own command for as long as the block lasts. Raises TimeoutError when it has to be killed."""
-        command, environment = self._run(self.config["Cmd"]), os.environ | self.environment
         with log.open("w") as output:
-            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            process = subprocess.Popen(self._run(self.config["Cmd"]), stdout=output, stderr=output)
         try:
             yield
             _stop(process)
@@ -58,9 +54,7 @@ class Container:
             process.wait()
 
     def _run(self, command: Sequence[str]) -> list[str]:
-        # Their names only: buildah takes the values, some of which are secret, from its own environment.
-        settings = [f"--env={name}" for name in self.environment]
-        return ["buildah", "run", "--network=host", *self.mounts, *settings, self.id, "--", *command]
+        return ["buildah", "run", "--network=host", *self.options, self.id, "--", *command]
 
 
 def build(image: str, dockerfile: str, context: Path, options: list[str]) -> None:
@@ -79,10 +73,11 @@ def size_of(image: str) -> str:
 def container(image: str, environment: Mapping[str, str], volumes: Mapping[str, Path]) -> Iterator[Container]:
     """A container that is removed when the block ends. `volumes` by mount point, which may end in `:ro`."""
     config = json.loads(_buildah("inspect", "--type=image", image))["Docker"]["config"]
-    mounts = tuple(f"--volume={path}:{point}" for point, path in volumes.items())
+    settings = [f"--env={name}={value}" for name, value in environment.items()]
+    mounts = [f"--volume={path}:{point}" for point, path in volumes.items()]
     id = _buildah("from", image)
     try:
-        yield Container(id, config, environment, mounts)
+        yield Container(id, config, (*settings, *mounts))
     finally:
         _buildah("rm", id)
 

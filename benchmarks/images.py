@@ -1,7 +1,8 @@
 """Builds both images, weighs them, and runs a job through containers of them: trigger, gate, standby, reload, predict.
 
 Nothing but buildah is needed: Postgres and the broker are the embedded ones. The arguments are options for
-`buildah build`, such as `--build-arg=BASE_IMAGE=…` or a `--volume` with pip's configuration.
+`buildah build`, such as `--build-arg=BASE_IMAGE=…` or a `--volume` with pip's configuration. Root inside of a container
+needs BUILDAH_ISOLATION=chroot and STORAGE_DRIVER=vfs.
 """
 
 import shutil

@@ -52,8 +52,10 @@ async def trigger(session: AsyncSession, settings: Settings, model: str, **asked
     return (await service.trigger(session, settings, request, ALICE)).job
 
 
-async def claim(session: AsyncSession, queue: str = "cpu", lease: float = LEASE) -> Claim:
-    job = await state.claim(session, uuid.uuid4(), [queue], lease)
+async def claim(
+    session: AsyncSession, queue: str = "cpu", lease: float = LEASE, owner: uuid.UUID | None = None
+) -> Claim:
+    job = await state.claim(session, owner or uuid.uuid4(), [queue], lease)
     assert job is not None
     assert job.owner is not None
     return Claim(job.id, job.model, job.owner, job.fence, job.attempt)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from app.settings import Settings
+from benchmarks import images
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILES = {"refit-api": "Dockerfile.api", "refit-worker": "Dockerfile.gpu-worker"}
@@ -192,3 +193,13 @@ def test_what_is_set_for_a_service_is_a_setting(services: dict[str, Any]) -> Non
     known = {f"REFIT_{name.upper()}" for name in Settings.model_fields}
     for service in ours(services).values():
         assert set(service["environment"]) <= known
+
+
+def test_where_buildah_is_missing_it_says_so_and_falls_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit) as ended:
+        images.main()
+    assert ended.value.code
+    assert re.fullmatch(r"images: .*buildah is missing.*apt-get install buildah.* … short\n", capsys.readouterr().out)

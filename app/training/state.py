@@ -24,6 +24,7 @@ from sqlalchemy.orm import aliased
 
 from app.db import clock, notify, seconds
 from app.events.record import REFIT, record
+from app.monitoring.incidents import open_incident
 from app.registry.tables import ModelVersion
 from app.training.tables import TrainingJob
 
@@ -239,9 +240,8 @@ async def release(session: AsyncSession, claim: Claim, *, reason: str, counts: b
     """
     if counts:
         exhausted = _held(claim) & (TrainingJob.attempt >= TrainingJob.max_attempts)
-        jobs = await _move(session, JobState.RUNNING, JobState.FAILED, exhausted, error=LOST, **RELEASED)
-        if jobs:
-            return await _told(session, jobs, "job.failed", before=JobState.RUNNING, evidence=LOST)
+        if await _give_up(session, exhausted, **RELEASED):
+            return True
     jobs = await _move(
         session,
         JobState.RUNNING,
@@ -294,8 +294,7 @@ async def expire(session: AsyncSession) -> Sequence[TrainingJob]:
     next_fence = {"fence": TrainingJob.fence + 1, **RELEASED}
     cancelled = await _move(session, JobState.RUNNING, JobState.CANCELLED, asked, **next_fence)
     await _told(session, cancelled, "job.cancelled", before=JobState.RUNNING, reason="its worker was lost")
-    failed = await _move(session, JobState.RUNNING, JobState.FAILED, exhausted, error=LOST, **next_fence)
-    await _told(session, failed, "job.failed", before=JobState.RUNNING, evidence=LOST)
+    failed = await _give_up(session, exhausted, **next_fence)
     requeued = await _move(session, JobState.RUNNING, JobState.QUEUED, expired, ring_at=clock(), **next_fence)
     await _told(session, requeued, "job.requeued", before=JobState.RUNNING, reason="its lease ran out")
     return [*cancelled, *failed, *requeued]
@@ -325,6 +324,23 @@ def eta_seconds(job: TrainingJob) -> float | None:
         return None
     spent: datetime = job.started_at
     return round((job.advanced_at - spent).total_seconds() * (1 - job.progress) / job.progress, 1)
+
+
+async def _give_up(session: AsyncSession, exhausted: ColumnElement[bool], **values: Any) -> Sequence[TrainingJob]:
+    """Who has used up the attempts has failed as `worker_lost`, and somebody should look why."""
+    failed = await _move(session, JobState.RUNNING, JobState.FAILED, exhausted, error=LOST, **values)
+    await _told(session, failed, "job.failed", before=JobState.RUNNING, evidence=LOST)
+    for job in failed:
+        await open_incident(
+            session,
+            severity="P2",
+            title=f"Job {job.id} of {job.model} lost its worker {job.attempt} times.",
+            actor=REFIT,
+            model=job.model,
+            job_id=job.id,
+            evidence=LOST,
+        )
+    return failed
 
 
 def _allowed(source: JobState, target: JobState) -> ColumnElement[str] | JobState:

@@ -15,6 +15,7 @@ from app.registry import service, swap
 from app.registry.promotion import promote
 from app.registry.swap import TRANSITIONS, Action, Change, ReplicasNotReady
 from app.registry.tables import ModelSlots, ReplicaSlots, SlotHistory
+from app.serving.replica import _read_slots
 from app.settings import Settings
 from tests.factories import define, replica, slots, version
 
@@ -139,14 +140,11 @@ async def test_a_replica_cannot_renew_between_the_readiness_check_and_the_commit
     async with sessions() as reloading, sessions() as renewing:
         await reloading.begin()
         await reload(reloading)
-        reading = select(ModelSlots).with_for_update(read=True)
-        renewal = asyncio.create_task(renewing.scalar(reading))
+        renewal = asyncio.create_task(_read_slots(renewing))
         done, _ = await asyncio.wait({renewal}, timeout=0.3)
         assert not done
         await reloading.commit()
-        row = await renewal
-    assert row is not None
-    assert row.generation == 2
+        assert [row.generation for row in await renewal] == [2]
 
 
 async def test_two_reloads_at_once_make_one_swap(sessions: async_sessionmaker[AsyncSession], config: Settings) -> None:
@@ -179,8 +177,11 @@ async def test_reload_is_refused_where_the_caller_expected_other_slots(session: 
 
 async def test_a_hold_stops_reload_and_automation_but_not_rollback(session: AsyncSession, config: Settings) -> None:
     await with_standby(session, config)
-    await reload(session)
     await swap.hold(session, FRAUD)
+    with pytest.raises(Refused) as refused:
+        await reload(session)
+    assert refused.value.code == "held"
+    await reload(session, FORCED)
     await version(session, config, "fraud", incumbent=2)
     await promote(session)
     assert (await slots(session, "fraud")).standby == 1
@@ -293,6 +294,18 @@ async def test_automation_never_brings_back_what_was_rolled_back(session: AsyncS
     await swap.rollback(session, FRAUD, target, hold=False)
     await promote(session)
     assert (await slots(session, "fraud")).active == 1
+
+
+async def test_automation_does_not_put_back_what_a_person_replaced_in_standby(
+    session: AsyncSession, config: Settings
+) -> None:
+    await with_active(session, config)
+    for _ in range(2):
+        await version(session, config, "fraud", incumbent=1)
+    await promote(session)
+    await swap.stage(session, FRAUD, 2)
+    await promote(session)
+    assert (await slots(session, "fraud")).standby == 2
 
 
 async def test_who_was_active_at_a_time_is_one_query(session: AsyncSession, config: Settings) -> None:

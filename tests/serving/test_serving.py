@@ -17,7 +17,7 @@ from app.registry.tables import ReplicaSlots
 from app.serving.replica import Shelf, Slots, Wanted, converge
 from app.settings import Settings
 from tests.artifacts import publish
-from tests.factories import define, version
+from tests.factories import define, replica, version
 
 Make = Callable[..., Awaitable[int]]
 
@@ -101,19 +101,59 @@ async def test_a_standby_that_is_corrupt_is_never_swapped_in_and_the_refusal_say
 ) -> None:
     await make(bias=-2.0)
     await client.post("/model/reload", json={})
-    digest = publish(tmp_path / "elsewhere", tmp_path / "copy", bias=2.0)
-    folder = artifacts.folder_of(config.store, digest)
-    folder.mkdir()
-    for file in artifacts.folder_of(tmp_path / "elsewhere", digest).iterdir():
-        (folder / file.name).write_bytes(file.read_bytes() + (b" " if file.name == "model.onnx" else b""))
-    async with client_sessions(client)() as session, session.begin():
-        await version(session, config, "fraud", artifact=digest, incumbent=1)
-        await promote(session, "fraud")
-    client_app(client).state.settings.__dict__["reload_wait_seconds"] = 0.5
+    await make_corrupt(client, config, tmp_path)
+    do_not_wait_long(client)
     refused = await client.post("/model/reload", json={})
     assert (refused.status_code, refused.json()["code"]) == (409, "replicas_not_ready")
     assert "model.onnx does not match" in refused.json()["missing"][0]["error"]
     assert (await predict(client)).json()["version"] == 1
+
+
+async def test_a_standby_that_answers_nonsense_is_never_swapped_in(client: httpx.AsyncClient, make: Make) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    await make(bias=float("nan"), incumbent=1)
+    do_not_wait_long(client)
+    refused = await client.post("/model/reload", json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "replicas_not_ready")
+    assert refused.json()["missing"][0]["error"] == "100 of 100 smoke scores are not in [0, 1]"
+
+
+async def test_a_replica_that_cannot_load_what_is_active_is_named_gives_no_receipt_and_loses_its_lease(
+    client: httpx.AsyncClient, make: Make, config: Settings, tmp_path: Path
+) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    await make_corrupt(client, config, tmp_path)
+    do_not_wait_long(client)
+    forced = (await client.post("/model/reload", json={"force": True, "reason": "of the test"})).json()
+    assert (forced["active"], forced["replicas"]) == (2, [])
+    assert forced["missing"] == [str(client_app(client).state.replica.id)]
+    async with asyncio.timeout(5):
+        while "X-Model-Stale" not in (answer := await predict(client)).headers:
+            assert (answer.json()["version"], answer.json()["generation"]) == (1, 1)
+            await asyncio.sleep(0.02)
+
+
+async def test_rollback_goes_past_a_replica_that_cannot_load_and_names_it(
+    client: httpx.AsyncClient, make: Make
+) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    await make(bias=2.0, incumbent=1)
+    await client.post("/model/reload", json={})
+    do_not_wait_long(client)
+    async with client_sessions(client)() as session, session.begin():
+        cold = await replica(session, "fraud", warm=None, served=2, host="cold")
+    rolled = await client.post("/model/rollback", json={"reason": "worse"})
+    assert rolled.status_code == 200, rolled.text
+    assert (rolled.json()["active"], rolled.json()["missing"]) == (1, [str(cold)])
+
+
+async def test_rollback_demands_a_reason(client: httpx.AsyncClient, make: Make) -> None:
+    await make(bias=-2.0)
+    refused = await client.post("/model/rollback", json={})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "reason")
 
 
 async def test_a_replica_joins_warm_and_leaves_nothing_behind(
@@ -199,6 +239,22 @@ async def test_metrics_tell_requests_predictions_slots_and_replicas(client: http
         'refit_swaps_total{action="reloaded",model="fraud"} 1.0',
     ):
         assert line in text
+
+
+async def make_corrupt(client: httpx.AsyncClient, config: Settings, tmp_path: Path) -> None:
+    """Version 2 passed against version 1 and stands by, with one byte too many on disk."""
+    digest = publish(tmp_path / "elsewhere", tmp_path / "copy", bias=2.0)
+    folder = artifacts.folder_of(config.store, digest)
+    folder.mkdir()
+    for file in artifacts.folder_of(tmp_path / "elsewhere", digest).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes() + (b" " if file.name == "model.onnx" else b""))
+    async with client_sessions(client)() as session, session.begin():
+        await version(session, config, "fraud", artifact=digest, incumbent=1)
+        await promote(session, "fraud")
+
+
+def do_not_wait_long(client: httpx.AsyncClient) -> None:
+    client_app(client).state.settings.__dict__["reload_wait_seconds"] = 0.5
 
 
 async def until_warm(client: httpx.AsyncClient, number: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db import clock
 from app.events.tables import Event
+from app.monitoring.tables import Incident
 from app.settings import Settings
 from app.training import state
 from app.training.state import TRANSITIONS, JobState
@@ -79,6 +81,24 @@ async def test_a_model_never_runs_two_jobs_at_once(session: AsyncSession, config
     assert await state.claim(session, uuid.uuid4(), ["cpu"], LEASE) is None
 
 
+async def test_two_workers_that_claim_at_once_never_run_two_jobs_of_a_model(
+    sessions: async_sessionmaker[AsyncSession], config: Settings
+) -> None:
+    async with sessions() as session, session.begin():
+        await define(session, "fraud")
+        await trigger(session, config, "fraud", params={"epochs": 1})
+        await state.release(session, await claim(session), reason="drained", counts=False)
+        await trigger(session, config, "fraud", params={"epochs": 2})
+    async with sessions() as first, sessions() as second:
+        await first.begin()
+        assert await state.claim(first, uuid.uuid4(), ["cpu"], LEASE) is not None
+        # It cannot see the claim that is not committed yet, and takes the other job.
+        later = asyncio.create_task(state.claim(second, uuid.uuid4(), ["cpu"], LEASE))
+        await asyncio.wait({later}, timeout=0.3)
+        await first.commit()
+        assert await later is None
+
+
 async def test_a_worker_that_lost_its_job_cannot_finish_it(session: AsyncSession, config: Settings) -> None:
     await define(session, "fraud")
     job = await trigger(session, config, "fraud")
@@ -94,6 +114,28 @@ async def test_a_worker_that_lost_its_job_cannot_finish_it(session: AsyncSession
     assert await state.complete(session, loser, candidate()) is None
     assert await numbers(session, "fraud") == []
     assert (await job_of(session, job.id)).owner == winner.owner
+
+
+async def test_a_worker_that_claims_its_job_again_cannot_write_for_the_attempt_before(
+    session: AsyncSession, config: Settings
+) -> None:
+    await define(session, "fraud")
+    await trigger(session, config, "fraud")
+    worker = uuid.uuid4()
+    before = await claim(session, owner=worker)
+    await state.release(session, before, reason="drained", counts=False)
+    now = await claim(session, owner=worker)
+    assert not await state.advance(session, before, stage="search")
+    assert await state.complete(session, before, candidate()) is None
+    assert await state.advance(session, now, stage="search")
+
+
+async def test_a_claim_is_worth_nothing_in_another_workers_hands(session: AsyncSession, config: Settings) -> None:
+    await define(session, "fraud")
+    await trigger(session, config, "fraud")
+    stolen = replace(await claim(session), owner=uuid.uuid4())
+    assert await state.renew(session, stolen, LEASE) is None
+    assert await state.complete(session, stolen, candidate()) is None
 
 
 async def test_a_lease_that_ran_out_is_worth_nothing_even_before_the_sweep_came(
@@ -134,7 +176,7 @@ async def test_a_job_that_loses_its_worker_three_times_has_failed_and_opens_an_i
     assert [event.job_id for event in opened] == [job.id]
 
 
-async def test_a_process_that_dies_three_times_has_failed_as_worker_lost(
+async def test_a_process_that_dies_three_times_has_failed_as_worker_lost_and_opens_an_incident(
     session: AsyncSession, config: Settings
 ) -> None:
     await define(session, "fraud")
@@ -142,6 +184,7 @@ async def test_a_process_that_dies_three_times_has_failed_as_worker_lost(
     for _ in range(3):
         assert await state.release(session, await claim(session), reason="killed", counts=True)
     assert (await job_of(session, job.id)).state == JobState.FAILED
+    assert (await session.scalars(select(Incident.job_id))).all() == [job.id]
 
 
 async def test_a_worker_that_drains_does_not_use_up_an_attempt(session: AsyncSession, config: Settings) -> None:
@@ -185,6 +228,14 @@ async def test_a_waiting_job_is_cancelled_at_once(session: AsyncSession, config:
     cancelled = await state.request_cancel(session, job.id, actor=str(ALICE), reason="no need")
     assert cancelled is not None
     assert cancelled.state == JobState.CANCELLED
+
+
+async def test_what_has_ended_cannot_be_cancelled(session: AsyncSession, config: Settings) -> None:
+    await define(session, "fraud")
+    job = await trigger(session, config, "fraud")
+    await state.complete(session, await claim(session), candidate())
+    assert await state.request_cancel(session, job.id, actor=str(ALICE), reason=None) is None
+    assert (await job_of(session, job.id)).state == JobState.COMPLETED
 
 
 async def test_a_running_job_is_cancelled_only_once_its_processes_are_gone(

@@ -58,6 +58,14 @@ async def test_an_equal_trigger_joins_the_job_that_runs(session: AsyncSession, c
     assert (await trigger(session, config, "fraud")).id == job.id
 
 
+async def test_nobody_is_given_a_job_that_is_being_cancelled(session: AsyncSession, config: Settings) -> None:
+    await define(session, "fraud")
+    job = await trigger(session, config, "fraud")
+    await claim(session)
+    await state.request_cancel(session, job.id, actor="test", reason=None)
+    assert (await trigger(session, config, "fraud")).id != job.id
+
+
 async def test_the_same_idempotency_key_gets_the_same_job_also_after_it_ended(
     client: httpx.AsyncClient, fraud: None, sessions: async_sessionmaker[AsyncSession]
 ) -> None:

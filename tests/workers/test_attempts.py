@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.data.tables import Sample
-from app.registry import artifacts
+from app.data.tables import DataVersion, Sample
+from app.registry import artifacts, swap
+from app.registry.swap import Change
 from app.registry.tables import ModelSlots, ModelVersion
 from app.settings import Settings, settings
 from app.training import state
@@ -85,15 +86,20 @@ async def running(
     sessions: async_sessionmaker[AsyncSession],
     draining: asyncio.Event | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """The attempt under supervision, once it has finished a trial; afterwards it has ended."""
+    """The attempt under supervision, once it has finished a trial; afterwards it has ended, come what may."""
     attempt = asyncio.create_task(Attempt(worker, sessions, job, draining or asyncio.Event()).run())
     trials = artifacts.checkpoints_of(worker.store, job.checkpoint_of or job.id) / "trials.json"
-    async with asyncio.timeout(60):
-        while not trials.exists():
-            await asyncio.sleep(0.02)
-            assert not attempt.done()
+    try:
+        async with asyncio.timeout(60):
+            while not trials.exists():
+                await asyncio.sleep(0.02)
+                assert not attempt.done()
         yield attempt
-        await attempt
+        async with asyncio.timeout(30):
+            await attempt
+    finally:
+        for process in processes_of(job):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def processes_of(job: TrainingJob) -> list[psutil.Process]:
@@ -208,6 +214,48 @@ async def test_an_attempt_that_does_not_advance_is_stopped_as_stalled(
     assert (ended.state, ended.error["code"]) == ("failed", "stalled")
 
 
+LEAVES_A_CHILD = """
+import subprocess, sys, time
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+async def test_stopping_an_attempt_ends_what_it_has_started_too(
+    begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession]
+) -> None:
+    hasty = worker.model_copy(update={"cancel_grace_seconds": 0.2})
+    attempt = Attempt(hasty, sessions, await begin(params=QUICK), asyncio.Event())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LEAVES_A_CHILD, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    child = psutil.Process(int(await process.stdout.readline()))
+    try:
+        async with asyncio.timeout(10):
+            await attempt._end_group(process)
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def test_a_version_is_judged_on_the_holdout_rows_against_the_version_that_is_active(
+    begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
+) -> None:
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event()).run()
+    async with sessions() as other, other.begin():
+        await swap.reload(other, Change("fraud", "test"), watch_minutes=0)
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event()).run()
+    version = await session.get_one(ModelVersion, ("fraud", 2))
+    data = await session.get_one(DataVersion, ("fraud", version.data_version))
+    assert (version.incumbent, version.gate["incumbent"]) == (1, 1)
+    assert version.gate["rows"] == data.counts["holdout"]
+
+
 async def test_out_of_memory_is_tried_once_more_at_half_the_batch_and_no_oftener(
     begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
 ) -> None:
@@ -261,13 +309,17 @@ def test_an_attempt_and_its_children_end_when_their_supervisor_is_gone_or_asleep
     grandchild = int(process.stdout.readline())
     if close:
         process.stdin.close()
-    assert process.wait(timeout=10) == -signal.SIGKILL
-    deadline = time.monotonic() + 5
-    while psutil.pid_exists(grandchild) and psutil.Process(grandchild).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.stdin.close()
-    process.stdout.close()
+    try:
+        assert process.wait(timeout=10) == -signal.SIGKILL
+        deadline = time.monotonic() + 5
+        while psutil.pid_exists(grandchild) and psutil.Process(grandchild).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stdin.close()
+        process.stdout.close()
 
 
 async def _state(sessions: async_sessionmaker[AsyncSession], job: TrainingJob) -> str:
