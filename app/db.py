@@ -39,6 +39,16 @@ class Base(DeclarativeBase):
 Serial = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key=True)]
 CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())]
 
+# A server that accepts and never answers is noticed within fifteen seconds, instead of never.
+CONNECTION: dict[str, Any] = {
+    "application_name": "refit",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+
 # The database's own clock; now() would be stale after waiting for a lock (PROTOCOL).
 clock = func.clock_timestamp
 
@@ -55,7 +65,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=30,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5, "application_name": "refit"},
+        connect_args=CONNECTION,
     )
 
 
@@ -75,7 +85,7 @@ async def listen(settings: Settings, *channels: str) -> AsyncIterator[tuple[str,
     Raises psycopg.OperationalError when the connection is lost.
     """
     url = settings.database.replace("postgresql+psycopg://", "postgresql://", 1)
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, **CONNECTION) as connection:
         for channel in channels:
             await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
         yield "", ""

@@ -12,11 +12,13 @@ import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Invalid, RefitError, TooLarge, field_errors
+from app.errors import Invalid, RefitError, TooLarge, Unavailable, field_errors
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,15 @@ def _http_error(request: Request, error: Exception) -> Response:
     )
 
 
+def _without_postgres(request: Request, error: Exception) -> Response:
+    """Postgres is away, or every connection to it is taken for longer than anybody should wait."""
+    log.warning("%s %s found no Postgres (%s)", request.method, request.url.path, error)
+    problem = Unavailable(
+        "Postgres does not answer in time.", code="database_unavailable", remedy="Ask again in a moment."
+    )
+    return ProblemResponse(problem.problem(), {"Retry-After": "2"})
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
     """A fault of Refit. The trace goes to the log; the caller learns where to look, and nothing of the inside."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -70,6 +81,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RefitError, _refit_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OperationalError, _without_postgres)
+    app.add_exception_handler(PoolTimeout, _without_postgres)
     app.add_exception_handler(Exception, _unexpected)
 
 

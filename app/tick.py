@@ -6,42 +6,46 @@ nothing behind, and two that tick at once are one.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.queue import Bell
 from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due
-from app.training.sweep import sweep
+from app.training.sweep import ring, sweep
 
 log = logging.getLogger(__name__)
+
+Done = TypeVar("Done")
 
 EVERY_SECONDS = 1.0
 # Any number will do, as long as nothing else in this database takes the same one.
 LOCK = 7_283_641
 
 
-async def tick(session: AsyncSession, settings: Settings) -> list[tuple[int, str, int]]:
-    """One tick in the caller's transaction; the bells to ring after its commit. Nothing where another process ticks."""
-    mine = await session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    if not mine:
-        return []
-    await fire_due(session, settings)
-    await promote(session)
-    return await sweep(session)
-
-
 async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Settings, bell: Bell) -> None:
-    """For ever. A tick that fails is logged and the next one comes: Postgres may be away for a while."""
+    """For ever. Each chore has a transaction of its own, so that one that fails stops none of the others."""
     while True:
-        try:
-            async with sessions() as session, session.begin():
-                bells = await tick(session, settings)
-            for job_id, queue, priority in bells:
-                await bell.ring(job_id, queue, priority)
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("a tick failed (%s); the next one is in a second", error)
+        await _try(sessions, sweep)
+        await _try(sessions, lambda session: fire_due(session, settings))
+        await _try(sessions, promote)
+        for job_id, queue, priority in await _try(sessions, ring) or []:
+            await bell.ring(job_id, queue, priority)
         await asyncio.sleep(EVERY_SECONDS)
+
+
+async def _try(
+    sessions: async_sessionmaker[AsyncSession], chore: Callable[[AsyncSession], Awaitable[Done]]
+) -> Done | None:
+    """None where another process is at it, or where it failed: Postgres may be away, the next second comes."""
+    try:
+        async with sessions() as session, session.begin():
+            mine = await session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            return await chore(session) if mine else None
+    except Exception as error:  # noqa: BLE001 - whatever one chore throws, the sweep must come again
+        log.warning("a chore failed (%s: %s); it is tried again in a second", type(error).__name__, error)
+        return None

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections import Counter
+from typing import Any
 
 import httpx
 
 from benchmarks.data import separable
 from benchmarks.report import Report, report, size
-from benchmarks.service import Service, running
+from benchmarks.service import Service, is_ready, running
 
 TRIGGER = {"model_type": "classifier", "data_version": "latest"}
 
@@ -31,14 +32,25 @@ async def burst(service: Service, told: Report, count: int) -> None:
     async with httpx.AsyncClient(base_url=service.url, headers=headers, limits=limits, timeout=120) as client:
         began = time.monotonic()
         calls = [client.post("/training/trigger", json=TRIGGER) for _ in range(count)]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        took = time.monotonic() - began
+        answering = asyncio.gather(*calls, return_exceptions=True)
+        was_ready = await readiness(service, answering)
+        answers, took = await answering, time.monotonic() - began
     outcomes = Counter(_outcome(answer) for answer in answers)
     expected = {"accepted": 1, "coalesced": count - 1}
     told.tell(f"{count:,} equal triggers at once answered in {took:.1f} s")
     told.tell(" and ".join(f"{n:,} {outcome}" for outcome, n in sorted(outcomes.items())), outcomes == expected)
+    told.tell(f"ready {sum(was_ready)} of {len(was_ready)} times meanwhile", all(was_ready))
     jobs = service.api.pages("/training/jobs", count)
     told.tell(f"{len(jobs)} row in jobs", len(jobs) == 1)
+
+
+async def readiness(service: Service, answering: asyncio.Future[Any]) -> list[bool]:
+    """What the API said of itself while the burst lasted: a load balancer would take it out where it is not ready."""
+    said = []
+    while not answering.done():
+        said.append(await asyncio.to_thread(is_ready, service.url))
+        await asyncio.sleep(0.2)
+    return said
 
 
 def same_key_other_body(service: Service, told: Report) -> None:

@@ -63,9 +63,7 @@ def expect_resumed(service: Service, told: Report, what: str, job: int, killed: 
     again, staged = (at(event) - killed for event in (starts[0], stages[0]))
     told.tell(f"{what}: claimed again after {again:.1f} s, first stage after {staged:.1f} s")
     service.wait_for(job)
-    kept = [
-        line["line"] for line in lines(service, job) if "trials of an earlier attempt are taken over" in line["line"]
-    ]
+    kept = [line for line in lines(service, job) if "trials of an earlier attempt are taken over" in line]
     taken = int(kept[0].split()[0]) if kept else 0
     rest = len([trial for trial in trials(service, job) if trial["attempt"] == 2])
     told.tell(f"resumed after {taken} of {TRIALS} trials", TRIALS_BEFORE <= taken == TRIALS - rest)
@@ -110,9 +108,8 @@ def trials(service: Service, job: int) -> list[Json]:
     return [point for point in points if point["name"] == "cv_auc_roc"]
 
 
-def lines(service: Service, job: int) -> list[Json]:
-    told: list[Json] = service.api.get(f"/training/jobs/{job}/logs", limit=1_000)["data"]
-    return told
+def lines(service: Service, job: int) -> list[str]:
+    return [line["line"] for line in service.api.get(f"/training/jobs/{job}/logs", limit=1_000)["data"]]
 
 
 def stages_of(service: Service, job: int, attempt: int) -> list[Json]:

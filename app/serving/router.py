@@ -67,19 +67,18 @@ async def predict_batch(request: Request, _: Predictor) -> Response:
 
 def slots_of(replica: Replica, model: str | None) -> Slots:
     """The slots that answer for `model`, or for the only model there is. Raises NotFound, Invalid or Unavailable."""
-    if model is not None and model in replica.slots:
-        return replica.slots[model]
     known = sorted(replica.slots.keys() | replica.unloaded.keys())
-    if model is None and len(known) == 1 and not replica.unloaded:
-        return replica.slots[known[0]]
-    if model is None and not replica.unloaded and known:
+    named = known[0] if model is None and len(known) == 1 else model
+    if named in replica.slots:
+        return replica.slots[named]
+    if model is None and len(known) > 1:
         raise Invalid(
             "Several models could be meant; name one.",
             code="model_ambiguous",
             remedy=f'Send "model" with one of: {", ".join(known)}.',
             models=known,
         )
-    if model in replica.unloaded or (model is None and known):
+    if named in replica.unloaded:
         raise Unavailable("This replica is still loading.", code="loading", models=replica.unloaded)
     raise NotFound(
         "No model is defined." if model is None else "No such model is served here.",

@@ -14,7 +14,7 @@ from app.monitoring.tables import Incident
 from app.settings import Settings
 from app.training import state
 from app.training.state import TRANSITIONS, JobState
-from app.training.sweep import sweep
+from app.training.sweep import ring, sweep
 from app.training.tables import TrainingJob
 from tests.factories import (
     ALICE,
@@ -279,8 +279,8 @@ async def test_an_unanswered_bell_is_rung_again_but_not_all_the_time(session: As
     job = await trigger(session, config, "fraud")
     job.ring_at = clock()
     await session.flush()
-    assert [bell[0] for bell in await sweep(session)] == [job.id]
-    assert await sweep(session) == []
+    assert [bell[0] for bell in await ring(session)] == [job.id]
+    assert await ring(session) == []
 
 
 async def test_every_change_of_state_leaves_an_event(session: AsyncSession, config: Settings) -> None:

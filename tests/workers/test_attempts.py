@@ -144,12 +144,11 @@ async def test_cancelled_means_that_the_processes_are_gone_and_the_checkpoint_is
     begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
 ) -> None:
     job = await begin(params=LONG)
-    async with running(job, worker, sessions) as attempt:
+    async with running(job, worker, sessions):
         assert processes_of(job)
         async with sessions() as other, other.begin():
             await state.request_cancel(other, job.id, actor="test", reason=None)
         while (await _state(sessions, job)) == "running":
-            assert processes_of(job) or attempt.done() or (await _state(sessions, job)) == "cancelled"
             await asyncio.sleep(0.02)
         assert processes_of(job) == []
     assert (await session.get_one(TrainingJob, job.id)).state == "cancelled"

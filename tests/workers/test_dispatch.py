@@ -46,6 +46,7 @@ async def dispatcher(config: Settings, monkeypatch: pytest.MonkeyPatch) -> Async
     dispatcher.start()
     yield dispatcher
     await asyncio.to_thread(dispatcher.stop)
+    dispatcher._loop.close()
 
 
 async def test_what_waits_is_run_although_no_bell_ever_rings(
