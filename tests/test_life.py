@@ -37,7 +37,7 @@ PICK = st.integers(0, 1_000)
 
 
 class Life(RuleBasedStateMachine):
-    """Models `a` and `b` of one run, and two workers; `claims` has every claim ever given, also those that were lost."""
+    """Models `a` and `b` of one run; `claims` has every claim ever given, also those that were lost since."""
 
     config: Settings
     runs = 0

@@ -46,7 +46,7 @@ async def test_equal_triggers_at_once_make_one_job(
     client: httpx.AsyncClient, fraud: None, session: AsyncSession
 ) -> None:
     answers = await asyncio.gather(*(ask(client) for _ in range(50)))
-    assert {a.status_code for a in answers} == {200, 202}, [a.text for a in answers if a.status_code > 202][0]
+    assert {a.status_code for a in answers} == {200, 202}
     assert sorted(a.json()["outcome"] for a in answers) == ["accepted"] + ["coalesced"] * 49
     assert await session.scalar(select(func.count()).select_from(TrainingJob)) == 1
 

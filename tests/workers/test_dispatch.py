@@ -38,22 +38,26 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> type[Begun]:
 
 
 @pytest.fixture
+async def waiting(sessions: async_sessionmaker[AsyncSession], config: Settings) -> TrainingJob:
+    async with sessions() as session, session.begin():
+        await define(session, "fraud")
+        return await trigger(session, config, "fraud")
+
+
+@pytest.fixture
 async def dispatcher(config: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Dispatcher]:
-    """One that polls often, and whose broker is away."""
-    own = config.model_copy(update={"broker_url": NOBODY_LISTENS, "job_poll_seconds": 0.1})
+    """One whose broker is away."""
+    own = config.model_copy(update={"broker_url": NOBODY_LISTENS})
     monkeypatch.setattr(dispatch, "settings", lambda: own)
     dispatcher = Dispatcher()
-    dispatcher.start()
     yield dispatcher
     await asyncio.to_thread(dispatcher.stop)
     dispatcher._loop.close()
 
 
 async def test_what_waits_is_run_although_no_bell_ever_rings(
-    dispatcher: Dispatcher, begun: type[Begun], sessions: async_sessionmaker[AsyncSession], config: Settings
+    waiting: TrainingJob, begun: type[Begun], dispatcher: Dispatcher
 ) -> None:
-    async with sessions() as session, session.begin():
-        await define(session, "fraud")
-        job = await trigger(session, config, "fraud")
-    assert await asyncio.to_thread(begun.one.wait, 5)
-    assert begun.jobs == [job.id]
+    dispatcher.start()
+    assert await asyncio.to_thread(begun.one.wait, 10)
+    assert begun.jobs == [waiting.id]
