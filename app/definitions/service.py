@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jsonschema
+import orjson
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -61,10 +63,12 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
             if known
             else "Start a worker; it announces its types within seconds.",
         )
-    validator = jsonschema.Draft202012Validator(published.params_schema)
     errors = [
         {"field": ".".join(["training", *map(str, e.absolute_path)]), "message": e.message}
-        for e in sorted(validator.iter_errors(params), key=lambda e: list(map(str, e.absolute_path)))
+        for e in sorted(
+            _validator(orjson.dumps(published.params_schema)).iter_errors(params),
+            key=lambda e: list(map(str, e.absolute_path)),
+        )
     ]
     if errors:
         raise Invalid(
@@ -76,40 +80,48 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
     return published
 
 
-async def load(session: AsyncSession, model: str, revision: int | None = None) -> Applied:
-    """One revision of a model's definition, the current one by default. Raises NotFound."""
-    row = await session.get(Model, model)
-    if row is None:
-        raise await _unknown(session, model)
-    wanted = revision or row.revision
-    stored = await session.get(ModelDefinition, (model, wanted))
+@lru_cache(maxsize=64)
+def _validator(schema: bytes) -> jsonschema.Draft202012Validator:
+    """Building one costs more than using it."""
+    return jsonschema.Draft202012Validator(orjson.loads(schema))
+
+
+async def load(session: AsyncSession, model: str, revision: int | None = None, *, lock: bool = False) -> Applied:
+    """One revision of a model's definition, else the current one; `lock` holds the model's row. Raises NotFound."""
+    query = (
+        select(ModelDefinition)
+        .join(Model, Model.name == ModelDefinition.model)
+        .where(Model.name == model, ModelDefinition.revision == (revision or Model.revision))
+    )
+    stored = await session.scalar(query.with_for_update(of=Model, key_share=True) if lock else query)
     if stored is None:
-        raise NotFound(
-            f"Model {model} has no revision {wanted}; its newest is {row.revision}.",
-            code="revision_not_found",
-        )
-    return Applied(model, wanted, Definition.model_validate(stored.definition))
+        raise await _unknown(session, model, revision)
+    return Applied(model, stored.revision, Definition.model_validate(stored.definition))
 
 
-async def resolve_model(session: AsyncSession, model: str | None, model_type: str | None = None) -> Applied:
+async def resolve_model(
+    session: AsyncSession, model: str | None, model_type: str | None = None, *, lock: bool = False
+) -> Applied:
     """The model that is meant: the one named, else the only one (of that type), else the one named like the type.
 
     Raises NotFound for an unknown name, Invalid with the names where several could be meant or the type differs.
     """
-    if model is not None:
-        applied = await load(session, model)
-        if model_type not in (None, applied.definition.type):
-            raise Invalid(
-                f"Model {model} is of type {applied.definition.type}, not {model_type}.",
-                code="model_type_mismatch",
-            )
-        return applied
+    applied = await load(session, model or await _meant(session, model_type), lock=lock)
+    if model_type not in (None, applied.definition.type):
+        raise Invalid(
+            f"Model {model} is of type {applied.definition.type}, not {model_type}.",
+            code="model_type_mismatch",
+        )
+    return applied
+
+
+async def _meant(session: AsyncSession, model_type: str | None) -> str:
     query = select(Model.name).order_by(Model.name)
     names = (await session.scalars(query if model_type is None else query.where(Model.type == model_type))).all()
     if len(names) == 1:
-        return await load(session, names[0])
+        return names[0]
     if model_type is not None and model_type in names:
-        return await load(session, model_type)
+        return model_type
     if not names:
         raise NotFound(
             "No model is defined." if model_type is None else f"No model of type {model_type} is defined.",
@@ -159,7 +171,12 @@ def _check_type(model: str, current: str, wanted: str) -> None:
         )
 
 
-async def _unknown(session: AsyncSession, model: str) -> NotFound:
+async def _unknown(session: AsyncSession, model: str, revision: int | None) -> NotFound:
+    row = await session.get(Model, model)
+    if row is not None:
+        return NotFound(
+            f"Model {model} has no revision {revision}; its newest is {row.revision}.", code="revision_not_found"
+        )
     names = (await session.scalars(select(Model.name).order_by(Model.name))).all()
     remedy = f"Defined are: {', '.join(names)}." if names else "None is defined yet: `refit models apply FILE.yaml`."
-    return NotFound(f"No model is called {model!r}.", code="model_not_found", remedy=remedy)
+    return NotFound("No model has this name.", code="model_not_found", remedy=remedy)

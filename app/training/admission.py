@@ -1,5 +1,6 @@
 """Whether a training may begin: every check that blocks is named, with its figures and the way out."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import func, select
@@ -28,10 +29,17 @@ class Blocked:
 
 
 async def admit(
-    session: AsyncSession, settings: Settings, applied: Applied, *, trigger: str, forced: bool, dry_run: bool
+    session: AsyncSession,
+    settings: Settings,
+    applied: Applied,
+    open_jobs: Sequence[TrainingJob],
+    *,
+    trigger: str,
+    forced: bool,
+    dry_run: bool,
 ) -> None:
     """Raises Refused with `reasons=[{code, message, remedy}]` where anything blocks; a dry run has no prerequisites."""
-    found = [_training_is_enabled(settings), await _nobody_waits(session, applied.model)]
+    found = [_training_is_enabled(settings), _nobody_waits(open_jobs)]
     if not dry_run:
         found += [
             await _quality_is_not_critical(session, applied),
@@ -60,18 +68,14 @@ def _training_is_enabled(settings: Settings) -> Blocked | None:
     )
 
 
-async def _nobody_waits(session: AsyncSession, model: str) -> Blocked | None:
-    waiting = await session.scalar(
-        select(TrainingJob.id).where(
-            TrainingJob.model == model, TrainingJob.state == JobState.QUEUED, TrainingJob.attempt == 0
-        )
-    )
-    if waiting is None:
+def _nobody_waits(open_jobs: Sequence[TrainingJob]) -> Blocked | None:
+    waiting = [job.id for job in open_jobs if job.state == JobState.QUEUED and job.attempt == 0]
+    if not waiting:
         return None
     return Blocked(
         "job_waiting",
-        f"Job {waiting} of this model waits already, with other parameters.",
-        f"Let it run, or cancel it: refit jobs cancel {waiting}.",
+        f"Job {waiting[0]} of this model waits already, with other parameters.",
+        f"Let it run, or cancel it: refit jobs cancel {waiting[0]}.",
         forceable=False,
     )
 

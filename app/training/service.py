@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import orjson
 from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
 from app.data import service as data
 from app.db import clock, notify, seconds
 from app.definitions.service import Applied, check_training, resolve_model
-from app.definitions.tables import Model, ModelType
+from app.definitions.tables import ModelType
 from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
 from app.settings import Settings
@@ -51,8 +52,7 @@ async def trigger(
     """
     if request.force and not principal.may(Role.OPERATOR):
         raise Forbidden("force needs the role operator.", remedy="Ask an operator, or leave force out.")
-    applied = await resolve_model(session, request.model, request.model_type)
-    await session.execute(select(Model.name).where(Model.name == applied.model).with_for_update(key_share=True))
+    applied = await resolve_model(session, request.model, request.model_type, lock=True)
     body_digest = digest_of(request.model_dump(mode="json"))
     if idempotency_key is not None:
         first = await _first_answer(session, principal, idempotency_key, body_digest)
@@ -60,10 +60,14 @@ async def trigger(
             return Triggered("replayed", first)
     model_type = await check_training(session, applied.definition.type, applied.definition.training | request.params)
     wanted = await _wanted(session, settings, request, applied, model_type)
-    job = await _equal_open_job(session, wanted)
+    open_jobs = await _open_jobs(session, applied.model)
+    equal = [job for job in open_jobs if job.equality == wanted["equality"] and job.cancel_requested_at is None]
     outcome: Outcome = "coalesced"
+    job = equal[0] if equal else None
     if job is None:
-        await admit(session, settings, applied, trigger=trigger, forced=request.force, dry_run=request.dry_run)
+        await admit(
+            session, settings, applied, open_jobs, trigger=trigger, forced=request.force, dry_run=request.dry_run
+        )
         outcome, job = "accepted", await _create(session, wanted, principal, trigger)
     if idempotency_key is not None:
         await _remember(session, principal, idempotency_key, body_digest, job)
@@ -81,10 +85,10 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
             f"Job {job_id} is {old.state}; only a failed or cancelled job can be resumed.",
             code="not_resumable",
         )
-    await session.execute(select(Model.name).where(Model.name == old.model).with_for_update(key_share=True))
-    applied = await resolve_model(session, old.model)
+    applied = await resolve_model(session, old.model, lock=True)
+    open_jobs = await _open_jobs(session, old.model)
     # Its prerequisites were met when it was triggered: only what concerns this moment is asked again.
-    await admit(session, settings, applied, trigger=MANUAL, forced=True, dry_run=True)
+    await admit(session, settings, applied, open_jobs, trigger=MANUAL, forced=True, dry_run=True)
     same = (
         "model", "model_type", "definition_revision", "params", "equality", "dry_run", "queue", "priority",
         "note", "forced", "min_new_samples", "max_attempts", "memory_scale",
@@ -187,7 +191,10 @@ async def _first_answer(session: AsyncSession, principal: Principal, key: str, b
 
 async def _remember(session: AsyncSession, principal: Principal, key: str, body_digest: str, job: TrainingJob) -> None:
     values = {"principal": principal.id, "key": key, "body_sha256": body_digest, "job_id": job.id}
-    await session.execute(insert(IdempotencyKey).values(values))
+    kept = upsert(IdempotencyKey).values(values).on_conflict_do_nothing().returning(IdempotencyKey.key)
+    if (await session.execute(kept)).first() is None:
+        # The same key came at the same moment for another model, and was first.
+        await _first_answer(session, principal, key, body_digest)
 
 
 async def _wanted(
@@ -221,15 +228,9 @@ async def _wanted(
     }
 
 
-async def _equal_open_job(session: AsyncSession, wanted: Mapping[str, Any]) -> TrainingJob | None:
-    query = select(TrainingJob).where(
-        TrainingJob.model == wanted["model"],
-        TrainingJob.state.in_(OPEN),
-        TrainingJob.equality == wanted["equality"],
-        TrainingJob.cancel_requested_at.is_(None),
-    )
-    job: TrainingJob | None = await session.scalar(query.order_by(TrainingJob.id).limit(1))
-    return job
+async def _open_jobs(session: AsyncSession, model: str) -> Sequence[TrainingJob]:
+    query = select(TrainingJob).where(TrainingJob.model == model, TrainingJob.state.in_(OPEN)).order_by(TrainingJob.id)
+    return (await session.scalars(query)).all()
 
 
 async def _create(session: AsyncSession, values: Mapping[str, Any], principal: Principal, trigger: str) -> TrainingJob:

@@ -299,3 +299,12 @@ async def test_a_model_row_is_never_held_by_a_trigger_that_was_refused(
     async with sessions() as session, session.begin():
         locked = select(Model).with_for_update(nowait=True)
         assert (await session.scalars(locked)).one().name == "fraud"
+
+
+async def test_one_idempotency_key_for_two_models_at_once_is_refused_for_the_later(
+    client: httpx.AsyncClient, sessions: async_sessionmaker[AsyncSession]
+) -> None:
+    async with sessions() as session, session.begin():
+        await define(session, "a", "b")
+    answers = await asyncio.gather(*(ask(client, key="k", model=name) for name in ("a", "b")))
+    assert sorted(answer.status_code for answer in answers) == [202, 422]
