@@ -18,7 +18,9 @@ up: $(READY) ## Start Refit on this machine, until Ctrl-C
 test: $(READY) ## Run the tests
 	$(BIN)/pytest
 
-check: $(READY) ## Lint, format, types, import rules
+check: lint test ## Everything that must be true before a change is shown: lint, then the tests
+
+lint: $(READY) ## Style, types, import rules (what the migrations build is held against the tables by a test)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -62,4 +64,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,dev]'
 	touch $@
 
-.PHONY: help demo up test check $(SHOWN) images show clean
+.PHONY: help demo up test check lint $(SHOWN) images show clean

@@ -12,7 +12,14 @@ from typing import Any
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,10 +37,13 @@ from app.training.schemas import TriggerRequest
 from app.training.state import Claim, JobState
 from app.training.sweep import sweep
 from app.training.tables import TrainingJob
-from tests.factories import ALICE, LEASE, candidate, define, expire_lease
+from tests.factories import ALICE, LEASE, candidate, define, expire_lease, numbers
 
 MODELS = st.sampled_from(["a", "b"])
-PICK = st.integers(0, 1_000)
+WORKERS = st.integers(0, 1)
+VERDICTS = st.sampled_from(["pass", "pass", "fail", "inconclusive"])
+# How far back: of claims and versions the newest are of interest, and all those before them now and then.
+BACK = st.one_of(st.integers(0, 2), st.integers(0, 1_000))
 
 
 class Life(RuleBasedStateMachine):
@@ -52,6 +62,7 @@ class Life(RuleBasedStateMachine):
         self.workers = (uuid.uuid4(), uuid.uuid4())
         self.claims: list[Claim] = []
         self.incumbents: dict[int, int | None] = {}
+        self.published = 0
         self.ended: dict[int, str] = {}
         self.fences: dict[int, int] = {}
         self.generations: dict[str, int] = {}
@@ -72,9 +83,12 @@ class Life(RuleBasedStateMachine):
         return self.loop.run(transaction())
 
     @initialize()
-    def two_models(self) -> None:
+    def begin(self) -> None:
         self.do(lambda s: define(s, self.model("a"), queue=self.queue))
         self.do(lambda s: define(s, self.model("b"), queue=self.queue, promotion={"reload": "automatic"}))
+        # `a` has been through a swap already, `b` begins with nothing.
+        self.introduce("a")
+        self.introduce("a")
 
     @rule(name=MODELS, epochs=st.integers(1, 2), high=st.booleans(), key=st.sampled_from([None, "k1", "k2"]))
     def trigger(self, name: str, epochs: int, high: bool, key: str | None) -> None:
@@ -83,7 +97,7 @@ class Life(RuleBasedStateMachine):
         own = None if key is None else f"{key}-{Life.runs}-{name}"
         self.do(lambda s: service.trigger(s, self.config, request, ALICE, idempotency_key=own))
 
-    @rule(worker=st.integers(0, 1))
+    @rule(worker=WORKERS)
     def claim(self, worker: int) -> None:
         async def claim(session: AsyncSession) -> None:
             job = await state.claim(session, self.workers[worker], [self.queue], LEASE)
@@ -98,25 +112,43 @@ class Life(RuleBasedStateMachine):
 
         self.do(claim)
 
-    @rule(pick=PICK)
-    def lose(self, pick: int) -> None:
-        if self.claims:
-            self.do(lambda s: expire_lease(s, self.claims[pick % len(self.claims)].job_id, only_running=True))
+    @precondition(lambda self: self.claims)
+    @rule(back=BACK)
+    def lose(self, back: int) -> None:
+        self.do(lambda s: expire_lease(s, self.claimed(back).job_id, only_running=True))
 
     @rule()
     def sweep(self) -> None:
         self.do(sweep)
 
-    @rule(pick=PICK, verdict=st.sampled_from(["pass", "pass", "fail", "inconclusive"]))
-    def complete(self, pick: int, verdict: str) -> None:
+    @rule(worker=WORKERS)
+    def die(self, worker: int) -> None:
+        """Three rules in a row that would seldom come so by themselves."""
+        self.claim(worker)
+        if self.claims:
+            self.lose(0)
+            self.sweep()
+
+    @precondition(lambda self: self.claims)
+    @rule(back=BACK, verdict=VERDICTS)
+    def complete(self, back: int, verdict: str) -> None:
         def publish(claim: Claim) -> Callable[[AsyncSession], Awaitable[Any]]:
             version = candidate(verdict=verdict, incumbent=self.incumbents[claim.job_id])
             return lambda s: state.complete(s, claim, version)
 
-        self.write(pick, publish)
+        self.published += self.write(back, publish)
 
-    @rule(pick=PICK, what=st.sampled_from(["renew", "advance", "fail", "confirm", "release", "drain"]))
-    def other_writes(self, pick: int, what: str) -> None:
+    @rule(name=MODELS, worker=WORKERS, verdict=VERDICTS)
+    def train(self, name: str, worker: int, verdict: str) -> None:
+        """As `die`: the straight way from a trigger to a version."""
+        self.trigger(name, 1, False, None)
+        self.claim(worker)
+        if self.claims:
+            self.complete(0, verdict)
+
+    @precondition(lambda self: self.claims)
+    @rule(back=BACK, what=st.sampled_from(["renew", "advance", "fail", "confirm", "release", "drain"]))
+    def other_writes(self, back: int, what: str) -> None:
         writes: dict[str, Callable[[Claim], Callable[[AsyncSession], Awaitable[Any]]]] = {
             "renew": lambda c: lambda s: state.renew(s, c, LEASE),
             "advance": lambda c: lambda s: state.advance(s, c, stage="search"),
@@ -125,16 +157,18 @@ class Life(RuleBasedStateMachine):
             "release": lambda c: lambda s: state.release(s, c, reason="x", counts=True),
             "drain": lambda c: lambda s: state.release(s, c, reason="x", counts=False),
         }
-        self.write(pick, writes[what])
+        self.write(back, writes[what])
 
-    def write(self, pick: int, of: Callable[[Claim], Callable[[AsyncSession], Awaitable[Any]]]) -> None:
+    def claimed(self, back: int) -> Claim:
+        return self.claims[-1 - back % len(self.claims)]
+
+    def write(self, back: int, of: Callable[[Claim], Callable[[AsyncSession], Awaitable[Any]]]) -> bool:
         """A write by any claim that was ever given; only the one that stands may change anything."""
-        if not self.claims:
-            return
-        claim = self.claims[pick % len(self.claims)]
-        stands = self.do(lambda s: self.stands(s, claim))
+        claim = self.claimed(back)
+        stands: bool = self.do(lambda s: self.stands(s, claim))
         written = self.do(of(claim))
         assert bool(written) == stands
+        return stands
 
     async def stands(self, session: AsyncSession, claim: Claim) -> bool:
         """By what the row says, and not by the code under test."""
@@ -143,20 +177,35 @@ class Life(RuleBasedStateMachine):
         own = (job.owner, job.fence) == (claim.owner, claim.fence)
         return own and job.state == JobState.RUNNING and job.lease_until is not None and now < job.lease_until
 
-    @rule(pick=PICK)
-    def cancel(self, pick: int) -> None:
-        if self.fences:
-            job_id = sorted(self.fences)[pick % len(self.fences)]
-            self.do(lambda s: state.request_cancel(s, job_id, actor="x", reason=None))
+    @precondition(lambda self: self.claims)
+    @rule(back=BACK)
+    def cancel(self, back: int) -> None:
+        self.do(lambda s: state.request_cancel(s, self.claimed(back).job_id, actor="x", reason=None))
 
-    @rule(name=MODELS, number=st.integers(1, 5), force=st.booleans())
-    def stage(self, name: str, number: int, force: bool) -> None:
-        self.do(lambda s: swap.stage(s, Change(self.model(name), "x", "x", force=force), number))
+    @precondition(lambda self: self.published)
+    @rule(name=MODELS, back=BACK, force=st.booleans())
+    def stage(self, name: str, back: int, force: bool) -> None:
+        async def stage(session: AsyncSession) -> None:
+            versions = await numbers(session, self.model(name))
+            if versions:
+                change = Change(self.model(name), "x", "x", force=force)
+                await swap.stage(session, change, versions[-1 - back % len(versions)])
 
+        self.do(stage)
+
+    @precondition(lambda self: self.published)
     @rule(name=MODELS, force=st.booleans(), watch=st.sampled_from([0.0, 30.0]))
     def reload(self, name: str, force: bool, watch: float) -> None:
         self.do(lambda s: swap.reload(s, Change(self.model(name), "x", "x", force=force), watch_minutes=watch))
 
+    @rule(name=MODELS)
+    def introduce(self, name: str) -> None:
+        """As `die`: a version that passed becomes active."""
+        self.train(name, 0, "pass")
+        self.stage(name, 0, False)
+        self.reload(name, False, 0.0)
+
+    @precondition(lambda self: self.published)
     @rule(name=MODELS, hold=st.booleans(), version=st.one_of(st.none(), st.integers(1, 4)))
     def rollback(self, name: str, hold: bool, version: int | None) -> None:
         change = Change(self.model(name), "x", "x")
@@ -242,7 +291,7 @@ class Life(RuleBasedStateMachine):
 
 
 def test_no_order_of_events_breaks_a_truth(config: Settings) -> None:
-    Life.config = config.model_copy(update={"database_pool": 2})
+    Life.config = config.model_copy(update={"database_pool": 2, "job_max_attempts": 2})
     limits = hypothesis_settings(
         max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
