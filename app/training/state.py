@@ -260,6 +260,8 @@ async def request_cancel(session: AsyncSession, job_id: int, *, actor: str, reas
 
     None where the job has ended already.
     """
+    # Held from here on: between the two statements a sweep could put a running job back into the queue.
+    await session.execute(select(TrainingJob.id).where(TrainingJob.id == job_id).with_for_update())
     jobs = await _move(
         session,
         JobState.QUEUED,
