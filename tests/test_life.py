@@ -20,17 +20,16 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import db
 from app.db import clock
 from app.errors import RefitError
-from app.events.tables import Event
 from app.registry import swap
 from app.registry.promotion import promote
-from app.registry.swap import Action, Change
-from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
+from app.registry.swap import Change
+from app.registry.tables import ModelSlots
 from app.settings import Settings
 from app.training import service, state
 from app.training.schemas import TriggerRequest
@@ -38,6 +37,7 @@ from app.training.state import Claim, JobState
 from app.training.sweep import sweep
 from app.training.tables import TrainingJob
 from tests.factories import ALICE, LEASE, candidate, define, expire_lease, numbers
+from tests.witness import Witness
 
 MODELS = st.sampled_from(["a", "b"])
 WORKERS = st.integers(0, 1)
@@ -63,9 +63,8 @@ class Life(RuleBasedStateMachine):
         self.claims: list[Claim] = []
         self.incumbents: dict[int, int | None] = {}
         self.published = 0
-        self.ended: dict[int, str] = {}
         self.fences: dict[int, int] = {}
-        self.generations: dict[str, int] = {}
+        self.witness = Witness((self.model("a"), self.model("b")))
 
     def model(self, name: str) -> str:
         return f"{name}{Life.runs}"
@@ -232,58 +231,8 @@ class Life(RuleBasedStateMachine):
         assert before.items() <= after.items(), "automation changed slots that are held"
 
     @invariant()
-    def jobs_hold(self) -> None:
-        self.do(self.check_jobs)
-
-    @invariant()
-    def slots_hold(self) -> None:
-        self.do(self.check_slots)
-
-    async def check_jobs(self, session: AsyncSession) -> None:
-        mine = (self.model("a"), self.model("b"))
-        jobs = (await session.scalars(select(TrainingJob).where(TrainingJob.model.in_(mine)))).all()
-        published = await session.execute(
-            select(ModelVersion.job_id, func.count()).where(ModelVersion.model.in_(mine)).group_by(ModelVersion.job_id)
-        )
-        versions = {row[0]: row[1] for row in published}
-        for model in mine:
-            of_model = [job for job in jobs if job.model == model]
-            assert sum(job.state == JobState.RUNNING for job in of_model) <= 1
-            assert sum(job.state == JobState.QUEUED and job.attempt == 0 for job in of_model) <= 1
-        for job in jobs:
-            assert job.attempt <= job.max_attempts
-            assert versions.get(job.id, 0) == (job.state == JobState.COMPLETED)
-            assert self.ended.get(job.id, job.state) == job.state, "a job that had ended has moved"
-            if JobState(job.state).is_terminal:
-                self.ended[job.id] = job.state
-
-    async def check_slots(self, session: AsyncSession) -> None:
-        for model in (self.model("a"), self.model("b")):
-            slots = await session.get_one(ModelSlots, model)
-            rows = (
-                await session.scalars(select(SlotHistory).where(SlotHistory.model == model).order_by(SlotHistory.id))
-            ).all()
-            assert slots.generation >= self.generations.get(model, 0)
-            self.generations[model] = slots.generation
-            assert [row.revision for row in rows] == list(range(1, slots.revision + 1))
-            assert sum(row.action in (Action.RELOADED, Action.ROLLED_BACK) for row in rows) == slots.generation
-            events = select(func.count()).where(Event.model == model, Event.kind.startswith("slots."))
-            assert await session.scalar(events) == slots.revision
-            await self.check_every_swap(session, model, list(rows))
-
-    async def check_every_swap(self, session: AsyncSession, model: str, rows: list[SlotHistory]) -> None:
-        """Each reload put in a version that was judged against what was active; each rollback one that was active."""
-        active: int | None = None
-        ever: set[int | None] = set()
-        for row in rows:
-            if row.action == Action.RELOADED:
-                version = await session.get_one(ModelVersion, (model, row.active))
-                assert version.incumbent == active
-                assert version.verdict != "fail"
-            if row.action == Action.ROLLED_BACK:
-                assert row.active in ever
-            active = row.active
-            ever.add(active)
+    def truths_hold(self) -> None:
+        self.do(self.witness.check)
 
     def teardown(self) -> None:
         self.loop.run(self.engine.dispose())

@@ -84,11 +84,11 @@ class Dispatcher:
 
     async def _stop(self) -> None:
         self._draining.set()
+        for _ in range(self._settings.concurrency):  # an attempt that the poll began is still being put back
+            await self._capacity.acquire()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        for _ in range(self._settings.concurrency):  # an attempt that the poll began is still being put back
-            await self._capacity.acquire()
         try:
             async with self._sessions() as session, session.begin():
                 await session.execute(delete(Worker).where(Worker.id == self.id))
@@ -108,8 +108,14 @@ class Dispatcher:
                 job = await self._claim()
                 if job is None:
                     return
-                attempt = Attempt(self._settings, self._sessions, job, self._draining)
-                await attempt.run()
+                await self._run(job)
+
+    async def _run(self, job: TrainingJob) -> None:
+        try:
+            await Attempt(self._settings, self._sessions, job, self._draining).run()
+        except Exception:
+            # A fault in here must not stop the poll, too; the job's lease runs out and another attempt comes.
+            log.exception("job %s: the supervision of its attempt failed", job.id)
 
     async def _claim(self) -> TrainingJob | None:
         try:
