@@ -12,7 +12,7 @@ import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
@@ -70,6 +70,12 @@ def _without_postgres(request: Request, error: Exception) -> Response:
     return ProblemResponse(problem.problem(), {"Retry-After": "2"})
 
 
+def _not_storable(_: Request, __: Exception) -> Response:
+    """What no schema could refuse by its field: a NUL somewhere in free JSON, a number beyond 64 bits."""
+    remedy = "Text may not hold NUL characters, and whole numbers must fit into 64 bits."
+    return ProblemResponse(Invalid("Postgres cannot keep a value of this request.", remedy=remedy).problem())
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
     """A fault of Refit. The trace goes to the log; the caller learns where to look, and nothing of the inside."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -81,6 +87,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RefitError, _refit_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(DataError, _not_storable)
     app.add_exception_handler(OperationalError, _without_postgres)
     app.add_exception_handler(PoolTimeout, _without_postgres)
     app.add_exception_handler(Exception, _unexpected)

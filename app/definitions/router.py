@@ -1,14 +1,14 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict
 
 from app.auth.requires import Operator, Viewer
 from app.definitions import service
 from app.definitions.schemas import Definition
 from app.http import Session
-from app.schemas import ModelName
+from app.schemas import Id, ModelName
 
 router = APIRouter(prefix="/models", tags=["models"])
 Name = Annotated[ModelName, Path(description="lower-case letters, digits, - and _")]
@@ -55,12 +55,10 @@ async def apply_definition(model: Name, body: Definition, session: Session, oper
 
 
 @router.get("/{model}")
-async def show_model(
-    model: str, session: Session, _: Viewer, revision: Annotated[int | None, Query(ge=1)] = None
-) -> AppliedView:
+async def show_model(model: Name, session: Session, _: Viewer, revision: Id | None = None) -> AppliedView:
     return AppliedView.model_validate(await service.load(session, model, revision))
 
 
 @router.get("/{model}/revisions")
-async def list_revisions(model: str, session: Session, _: Viewer) -> list[RevisionView]:
+async def list_revisions(model: Name, session: Session, _: Viewer) -> list[RevisionView]:
     return [RevisionView.model_validate(row) for row in await service.revisions(session, model)]

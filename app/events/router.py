@@ -8,9 +8,10 @@ from sqlalchemy import select
 from app.auth.requires import Viewer
 from app.events.tables import Event
 from app.http import Session
-from app.schemas import Page
+from app.schemas import Id, ModelName, Page
 
 router = APIRouter(prefix="/events", tags=["events"])
+Kind = Annotated[str, Query(pattern=r"^[a-z_]+\.[a-z_]+$")]
 
 
 class EventView(BaseModel):
@@ -33,10 +34,10 @@ class EventView(BaseModel):
 async def list_events(
     session: Session,
     _: Viewer,
-    model: str | None = None,
-    job_id: int | None = None,
-    kind: str | None = None,
-    after: Annotated[int | None, Query(ge=1)] = None,
+    model: ModelName | None = None,
+    job_id: Id | None = None,
+    kind: Kind | None = None,
+    after: Id | None = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
 ) -> Page[EventView]:
     """The record, newest first: who or what, when, from → to, why, on which evidence."""

@@ -8,7 +8,7 @@ from app.auth.requires import Operator, Viewer
 from app.definitions.service import load
 from app.http import Session
 from app.monitoring import incidents
-from app.schemas import ModelName, Reason, Strict
+from app.schemas import Id, ModelName, Reason, Strict
 
 router = APIRouter(prefix="/incidents", tags=["incidents"])
 
@@ -44,7 +44,7 @@ class IncidentView(BaseModel):
 
 @router.get("")
 async def list_incidents(
-    session: Session, _: Viewer, open: bool = True, model: str | None = None
+    session: Session, _: Viewer, open: bool = True, model: ModelName | None = None
 ) -> list[IncidentView]:
     rows = await incidents.list_incidents(session, only_open=open, model=model)
     return [IncidentView.model_validate(row) for row in rows]
@@ -60,7 +60,7 @@ async def open_incident(body: OpenIncident, session: Session, operator: Operator
 
 
 @router.post("/{id}/close")
-async def close_incident(id: int, body: CloseIncident, session: Session, operator: Operator) -> IncidentView:
+async def close_incident(id: Id, body: CloseIncident, session: Session, operator: Operator) -> IncidentView:
     async with session.begin():
         incident = await incidents.close_incident(session, id, actor=str(operator), note=body.note)
     return IncidentView.model_validate(incident)

@@ -23,7 +23,7 @@ from app.registry.schemas import (
     VersionView,
 )
 from app.registry.swap import Change
-from app.schemas import Page
+from app.schemas import Id, ModelName, Page
 
 router = APIRouter(prefix="/model", tags=["slots and versions"])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
@@ -35,7 +35,7 @@ async def show_slots(
     response: Response,
     session: Session,
     _: Viewer,
-    model: str | None = None,
+    model: ModelName | None = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> SlotsView:
     """ETag is the revision and what the replicas hold; a 304 has no body."""
@@ -99,8 +99,8 @@ async def unhold(session: Session, operator: Operator, body: HoldRequest) -> Slo
 async def list_versions(
     session: Session,
     _: Viewer,
-    model: str | None = None,
-    after: Annotated[int | None, Query(ge=1)] = None,
+    model: ModelName | None = None,
+    after: Id | None = None,
     limit: Limit = 50,
 ) -> Page[VersionView]:
     """Newest first."""
@@ -111,14 +111,14 @@ async def list_versions(
 
 
 @router.get("/versions/{model}/{number}")
-async def show_version(model: str, number: int, session: Session, _: Viewer) -> VersionView:
+async def show_version(model: ModelName, number: Id, session: Session, _: Viewer) -> VersionView:
     await load(session, model)
     return VersionView.of(await swap.get_version(session, model, number))
 
 
 @router.post("/versions/{model}/{number}/stage")
 async def stage(
-    model: str, number: int, session: Session, operator: Operator, body: StageRequest | None = None
+    model: ModelName, number: Id, session: Session, operator: Operator, body: StageRequest | None = None
 ) -> SlotsView:
     """Puts a version that passed the gate into standby by hand."""
     body = body or StageRequest()
@@ -129,7 +129,7 @@ async def stage(
 
 
 @router.get("/diff")
-async def diff(session: Session, _: Viewer, older: int, newer: int, model: str | None = None) -> DifferenceView:
+async def diff(session: Session, _: Viewer, older: Id, newer: Id, model: ModelName | None = None) -> DifferenceView:
     named = (await resolve_model(session, model)).model
     found = await service.differences(session, named, older, newer)
     return DifferenceView(model=named, older=older, newer=newer, differences=found)
@@ -139,9 +139,9 @@ async def diff(session: Session, _: Viewer, older: int, newer: int, model: str |
 async def show_history(
     session: Session,
     _: Viewer,
-    model: str | None = None,
+    model: ModelName | None = None,
     at: datetime | None = None,
-    after: Annotated[int | None, Query(ge=1)] = None,
+    after: Id | None = None,
     limit: Limit = 50,
 ) -> Page[HistoryView]:
     """Who was active when, and on whose say. With `at` (with a time zone) only what was in force at that time."""

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.registry.coordinator import Settled
 from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots
-from app.schemas import ModelName, Reason, Strict
+from app.schemas import Id, ModelName, Reason, Strict
 
 
 class ReloadRequest(Strict):
@@ -16,7 +16,7 @@ class ReloadRequest(Strict):
 
     model: ModelName | None = None
     reason: Reason | None = None
-    expected_active: int | None = Field(None, ge=1)
+    expected_active: Id | None = None
     force: bool = False
 
     @model_validator(mode="after")
@@ -32,8 +32,8 @@ class RollbackRequest(Strict):
     model: ModelName | None = None
     reason: Reason
     hold: bool = True
-    version: int | None = Field(None, ge=1)
-    expected_active: int | None = Field(None, ge=1)
+    version: Id | None = None
+    expected_active: Id | None = None
 
 
 class StageRequest(Strict):

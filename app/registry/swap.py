@@ -143,11 +143,11 @@ async def restore(session: AsyncSession, change: Change, version: int | None) ->
             code="nothing_to_roll_back_to",
             remedy="Name a version that was active once, if there is one: --version N.",
         )
-    if target in (slots.active, slots.standby):
-        return target, Swapped(slots, changed=False)
     await get_version(session, change.model, target)
     if not await was_active(session, change.model, target):
         raise Refused(f"Version {target} of {change.model} was never active.", code="never_active")
+    if target in (slots.active, slots.standby):
+        return target, Swapped(slots, changed=False)
     return target, await _write(session, slots, Action.RESTORED, change, standby=target)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.requires import Trainer, Viewer
 from app.definitions.service import resolve_model
 from app.http import Session
-from app.schemas import Page
+from app.schemas import Id, ModelName, Page
 from app.training import service
 from app.training.schemas import (
     CancelRequest,
@@ -27,7 +27,7 @@ from app.training.tables import TrainingJob
 
 router = APIRouter(prefix="/training", tags=["training"])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
-After = Annotated[int, Query(ge=0)]
+After = Annotated[int, Query(ge=0, le=2**63 - 1)]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -61,9 +61,9 @@ async def status(
     request: Request,
     session: Session,
     _: Viewer,
-    model: str | None = None,
-    model_type: str | None = None,
-    job_id: int | None = None,
+    model: ModelName | None = None,
+    model_type: ModelName | None = None,
+    job_id: Id | None = None,
     wait: Annotated[float, Query(ge=0, le=60)] = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -107,7 +107,7 @@ async def list_workers(session: Session, _: Viewer) -> list[WorkerView]:
 async def list_jobs(
     session: Session,
     _: Viewer,
-    model: str | None = None,
+    model: ModelName | None = None,
     status: Status | None = None,
     after: After | None = None,
     limit: Limit = 50,
@@ -119,17 +119,17 @@ async def list_jobs(
 
 
 @router.get("/jobs/{job_id}")
-async def show_job(job_id: int, session: Session, _: Viewer) -> JobView:
+async def show_job(job_id: Id, session: Session, _: Viewer) -> JobView:
     return JobView.of(await service.get_job(session, job_id))
 
 
 @router.get("/jobs/{job_id}/events")
 async def stream_events(
-    job_id: int,
+    job_id: Id,
     request: Request,
     session: Session,
     _: Viewer,
-    last_event_id: Annotated[int, Header(ge=0)] = 0,
+    last_event_id: Annotated[int, Header(ge=0, le=2**63 - 1)] = 0,
 ) -> StreamingResponse:
     await service.get_job(session, job_id)
     await session.close()
@@ -138,7 +138,7 @@ async def stream_events(
 
 
 @router.get("/jobs/{job_id}/logs")
-async def show_logs(job_id: int, session: Session, _: Viewer, after: After = 0, limit: Limit = 500) -> Page[LogLine]:
+async def show_logs(job_id: Id, session: Session, _: Viewer, after: After = 0, limit: Limit = 500) -> Page[LogLine]:
     """Oldest first; `after` is the id of the last line that the caller has."""
     await service.get_job(session, job_id)
     rows = await service.logs(session, job_id, after, limit)
@@ -148,7 +148,7 @@ async def show_logs(job_id: int, session: Session, _: Viewer, after: After = 0, 
 
 @router.get("/jobs/{job_id}/metrics")
 async def show_metrics(
-    job_id: int, session: Session, _: Viewer, after: After = 0, limit: Limit = 500
+    job_id: Id, session: Session, _: Viewer, after: After = 0, limit: Limit = 500
 ) -> Page[MetricPoint]:
     """The curves of a job, point by point, oldest first."""
     await service.get_job(session, job_id)
@@ -158,7 +158,7 @@ async def show_metrics(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-async def cancel(job_id: int, session: Session, principal: Trainer, body: CancelRequest | None = None) -> JobView:
+async def cancel(job_id: Id, session: Session, principal: Trainer, body: CancelRequest | None = None) -> JobView:
     """`cancelling` until the job's processes are gone, then `cancelled`; its checkpoint is kept."""
     async with session.begin():
         job = await service.cancel(session, job_id, principal, body.reason if body else None)
@@ -166,7 +166,7 @@ async def cancel(job_id: int, session: Session, principal: Trainer, body: Cancel
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202)
-async def resume(job_id: int, request: Request, response: Response, session: Session, principal: Trainer) -> JobView:
+async def resume(job_id: Id, request: Request, response: Response, session: Session, principal: Trainer) -> JobView:
     """A new job that continues from the checkpoint of a failed or cancelled one."""
     async with session.begin():
         job = await service.resume(session, request.app.state.settings, job_id, principal)

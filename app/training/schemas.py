@@ -18,11 +18,11 @@ DataVersion = Annotated[str, StringConstraints(pattern=r"^(latest|[0-9a-f]{6,64}
 class TriggerRequest(Strict):
     """Asks for one training. `force` skips the prerequisites, for operators, with a reason that is recorded."""
 
-    model_type: str | None = Field(None, max_length=63)
+    model_type: ModelName | None = None
     data_version: DataVersion = "latest"
     model: ModelName | None = None
     reason: Reason | None = None
-    note: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+    note: Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")] | None = None
     params: dict[str, Any] = Field(default_factory=dict, description="laid over the definition's `training`")
     priority: Priority = "normal"
     dry_run: bool = False
