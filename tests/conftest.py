@@ -101,7 +101,7 @@ async def api(config: Settings) -> AsyncIterator[FastAPI]:
 async def client(api: FastAPI, admin_key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Calls the application as an admin."""
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(api),
+        transport=httpx.ASGITransport(api, raise_app_exceptions=False),
         base_url="http://refit",
         headers={"Authorization": f"Bearer {admin_key}"},
     ) as client:
