@@ -73,6 +73,9 @@ class Unavailable(RefitError):
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
     """Pydantic's errors as `{field, message}`: the path in the body, and what was expected. Never the input."""
     return [
-        {"field": ".".join(str(part) for part in e["loc"] if part != "body") or "body", "message": e["msg"]}
+        {
+            "field": ".".join(str(part) for part in e["loc"] if part != "body") or "body",
+            "message": e["msg"].removeprefix("Value error, "),
+        }
         for e in errors
     ]

@@ -15,20 +15,30 @@ router = APIRouter(prefix="/health", tags=["operations"])
 STARTED = time.monotonic()
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> dict[str, str]:
     """200 while the process answers at all."""
     return {"status": "live"}
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready")
 async def ready(request: Request) -> dict[str, str]:
     """200 while this replica holds its lease and answers with the present generation of every model; else 503."""
     replica = request.app.state.replica
     if replica.unloaded:
-        raise Unavailable(f"Not loaded yet: {replica.unloaded}.", code="loading", models=replica.unloaded)
+        raise Unavailable(
+            f"{len(replica.unloaded)} models are not loaded yet.",
+            code="loading",
+            remedy="Wait a moment; GET /health tells what is loaded.",
+        )
     if not replica.has_lease:
-        raise Unavailable("Postgres has not renewed this replica's lease.", code="no_lease")
+        raise Unavailable(
+            "Postgres has not renewed this replica's lease.",
+            code="no_lease",
+            remedy="It has just started, or cannot reach Postgres: look into its log where this lasts.",
+        )
     return {"status": "ready"}
 
 

@@ -51,10 +51,10 @@ def _validation_error(_: Request, error: Exception) -> Response:
     return ProblemResponse(Invalid(f"The request is not valid: {named}.", errors=errors).problem())
 
 
-def _http_error(request: Request, error: Exception) -> Response:
+def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    problem = RefitError(f"{request.method} {request.url.path}: {HTTPStatus(error.status_code).phrase}.", code=code)
+    problem = RefitError(f"{HTTPStatus(error.status_code).phrase}: /docs lists every route and its methods.", code=code)
     return ProblemResponse(
         problem.problem() | {"status": error.status_code, "title": HTTPStatus(error.status_code).phrase},
         dict(error.headers) if error.headers else None,
@@ -71,8 +71,8 @@ def _without_postgres(request: Request, error: Exception) -> Response:
 
 
 def _not_storable(_: Request, __: Exception) -> Response:
-    """What no schema could refuse by its field: a NUL somewhere in free JSON, a number beyond 64 bits."""
-    remedy = "Text may not hold NUL characters, and whole numbers must fit into 64 bits."
+    """What no schema could refuse by its field: a NUL or half a surrogate pair somewhere in free JSON."""
+    remedy = "Text may hold neither NUL nor lone surrogates, and whole numbers must fit into 64 bits."
     return ProblemResponse(Invalid("Postgres cannot keep a value of this request.", remedy=remedy).problem())
 
 
@@ -88,6 +88,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(DataError, _not_storable)
+    app.add_exception_handler(UnicodeEncodeError, _not_storable)
     app.add_exception_handler(OperationalError, _without_postgres)
     app.add_exception_handler(PoolTimeout, _without_postgres)
     app.add_exception_handler(Exception, _unexpected)

@@ -30,6 +30,9 @@ BODIES: list[Any] = [
     b'{"status": "healthy", "source": "x", "details": {"a": "\\u0000"}}',
     b'{"rows": [{"id": 1, "y": 1, "a": "\\u0000"}]}',
     b'{"name": "\\u0000", "roles": ["viewer"]}',
+    b'{"type": "classifier", "description": "\\u0000", "data": {"source": "samples", "label": "y"}}',
+    b'{"type": "classifier", "description": "\\ud800", "data": {"source": "samples", "label": "y"}}',
+    b'{"type": "classifier", "data": {"source": "file", "path": "/a\\u0000b.csv", "label": "y"}}',
 ]
 
 
@@ -58,7 +61,9 @@ async def test_no_route_answers_500_to_a_body_that_cannot_be_or_tells_it_back(
 ) -> None:
     for method, path in routes(api):
         for body in BODIES if method != "GET" else []:
-            answer = await client.request(method, re.sub(r"{\w+}", "1", path), content=body)
+            answer = await client.request(
+                method, re.sub(r"{\w+}", "fraud" if path.startswith("/models") else "1", path), content=body
+            )
             assert answer.status_code < 500 or answer.status_code == 503, (
                 f"{method} {path}: {body[:60]!r} {answer.text}"
             )

@@ -64,5 +64,5 @@ async def revoke_key(session: AsyncSession, id: str, *, actor: str) -> ApiKey:
 async def _known(session: AsyncSession, id: str) -> ApiKey:
     key = await session.get(ApiKey, id)
     if key is None:
-        raise NotFound(f"No key has the id {id}.", code="key_not_found", remedy="`refit keys list` names them.")
+        raise NotFound("No key has this id.", code="key_not_found", remedy="`refit keys list` names them.")
     return key

@@ -11,6 +11,8 @@ from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, 
 
 from app.data.sources import SourceOptions, options_of
 from app.gate.criteria import Gate, Mode
+from app.gate.measurement import LATENCY
+from app.gate.metrics import METRICS
 from app.schemas import Strict
 
 
@@ -83,6 +85,16 @@ class Definition(Strict):
     @classmethod
     def checked_by_its_source(cls, value: Any) -> Any:
         return options_of(value) if isinstance(value, dict) else value
+
+    @field_validator("gate")
+    @classmethod
+    def names_what_is_measured(cls, value: Gate) -> Gate:
+        unknown = sorted(value.criteria.keys() - {*METRICS, LATENCY})
+        if unknown:
+            raise ValueError(
+                f"the gate does not measure {', '.join(unknown)}; it knows {', '.join([*METRICS, LATENCY])}"
+            )
+        return value
 
     @field_validator("queue")
     @classmethod

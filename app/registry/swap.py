@@ -100,7 +100,7 @@ async def reload(session: AsyncSession, change: Change, *, watch_minutes: float)
         raise Refused(
             f"Nothing stands by for {change.model}.",
             code="standby_empty",
-            remedy="Train a version that passes the gate, or stage one: POST /model/versions/MODEL/N/stage.",
+            remedy=f"Train one that passes the gate: refit trigger {slots.model} --wait; or: refit versions stage N.",
         )
     if slots.standby == slots.previous:
         raise Refused(
@@ -139,9 +139,9 @@ async def restore(session: AsyncSession, change: Change, version: int | None) ->
         target = await _rolled_back_to(session, slots)
     if target is None:
         raise Refused(
-            f"No version of {change.model} was active before version {slots.active}.",
+            f"No version of {change.model} was active before {_named(slots.active)}.",
             code="nothing_to_roll_back_to",
-            remedy="Name a version that was active once, if there is one: --version N.",
+            remedy="`refit history` tells which were active; one of those can be named with --version N.",
         )
     await get_version(session, change.model, target)
     if not await was_active(session, change.model, target):

@@ -77,7 +77,7 @@ async def trigger(
 async def resume(session: AsyncSession, settings: Settings, job_id: int, principal: Principal) -> TrainingJob:
     """A new job that asks for what the ended one asked for, on the same data, and continues from its checkpoint.
 
-    Raises Refused unless the job has failed or was cancelled.
+    Who asks while such a job is open gets that one. Raises Refused unless the job has failed or was cancelled.
     """
     old = await get_job(session, job_id)
     if old.state not in (JobState.FAILED, JobState.CANCELLED):
@@ -87,6 +87,9 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
         )
     applied = await resolve_model(session, old.model, lock=True)
     open_jobs = await _open_jobs(session, old.model)
+    for job in open_jobs:
+        if job.checkpoint_of == (old.checkpoint_of or old.id) and job.cancel_requested_at is None:
+            return job
     # Its prerequisites were met when it was triggered: only what concerns this moment is asked again.
     await admit(session, settings, applied, open_jobs, trigger=MANUAL, forced=True, dry_run=True)
     same = (

@@ -80,6 +80,7 @@ async def test_a_job_keeps_the_revision_that_it_was_triggered_with(session: Asyn
         ({"split": {"validation": 0.5, "holdout": 0.45}}, "split"),
         ({"gate": {"criteria": {"f1": {}}}}, "gate.criteria.f1"),
         ({"gate": {"criteria": {"f1": {"minimum": 0.5}}}}, "gate.criteria.f1.minimum"),
+        ({"gate": {"criteria": {"f2": {"min": 0.5}}}}, "gate"),
         ({"triggers": {"schedule": "every sunday"}}, "triggers.schedule"),
         ({"queue": "GPU 1"}, "queue"),
     ],

@@ -285,6 +285,8 @@ async def test_a_resumed_job_asks_for_the_same_and_continues_the_checkpoint(
     await client.post(f"/training/jobs/{job['job_id']}/cancel", json={"reason": "later"})
     resumed = (await client.post(f"/training/jobs/{job['job_id']}/resume")).json()
     assert (resumed["resumes"], resumed["params"], resumed["status"]) == (job["job_id"], {"epochs": 3}, "queued")
+    again = await client.post(f"/training/jobs/{job['job_id']}/resume")
+    assert again.json()["job_id"] == resumed["job_id"]
 
 
 async def test_a_model_row_is_never_held_by_a_trigger_that_was_refused(
