@@ -28,8 +28,8 @@ from benchmarks.report import Report, progress, report
 PROJECT = Path(__file__).parent.parent
 TABLE = Path(__file__).with_name("mutants.yaml")
 COPIED = ("app", "workers", "migrations", "tests", "examples", "pyproject.toml")
-# Two pytests at once keep two cores busy; each has a Postgres of its own and a copy of its own to break.
-AT_ONCE = 2
+# So many pytests at once, each with a Postgres and a copy of its own to break.
+AT_ONCE = min(4, os.cpu_count() or 1)
 TIMEOUT_SECONDS = 180.0
 
 # A failure found is enough here: making it small would take Hypothesis minutes. A fixed seed makes it found every time.
@@ -138,7 +138,7 @@ def is_caught(project: Path, mutant: Mutant) -> bool:
     except subprocess.TimeoutExpired:
         progress(f"{mutant.truth:>2}  {mutant.removes} … not caught: {mutant.red} does not end")
         return False
-    failed = result.returncode == 1 and re.search(r"\d+ failed", last_line(result)) is not None
+    failed = result.returncode == 1 and re.search(r"^\d+ failed", result.stdout, re.MULTILINE) is not None
     how = f"caught by {mutant.red.partition('::')[2]}" if failed else f"not caught by {mutant.red}: {last_line(result)}"
     progress(f"{mutant.truth:>2}  {mutant.removes} … {how}")
     return failed

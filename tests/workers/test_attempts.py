@@ -149,8 +149,9 @@ async def test_cancelled_means_that_the_processes_are_gone_and_the_checkpoint_is
             process.suspend()  # so that only force ends it, and not at once
         async with sessions() as other, other.begin():
             await state.request_cancel(other, job.id, actor="test", reason=None)
-        while (await _state(sessions, job)) == "running":
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(30):
+            while (await _state(sessions, job)) == "running":
+                await asyncio.sleep(0.02)
         assert processes_of(job) == []
     assert (await session.get_one(TrainingJob, job.id)).state == "cancelled"
     assert (artifacts.checkpoints_of(worker.store, job.id) / "trials.json").exists()
@@ -318,6 +319,7 @@ def test_an_attempt_and_its_children_end_when_their_supervisor_is_gone_or_asleep
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         process.stdin.close()
         process.stdout.close()
 
