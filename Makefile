@@ -26,6 +26,9 @@ lint: $(READY) ## Style, types, import rules (what the migrations build is held 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+mutants: $(READY) ## Each line that upholds a truth removed, and the test that is red without it; TRUTHS="2 10"
+	$(BIN)/python -m benchmarks.mutants $(TRUTHS)
+
 # What Refit promises, shown on a running service. Each ends in one line, and fails where it is short of the promise.
 
 runbook: $(READY) ## The retraining runbook, step by step, with curl
@@ -64,4 +67,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,dev]'
 	touch $@
 
-.PHONY: help demo up test check lint $(SHOWN) images show clean
+.PHONY: help demo up test check mutants lint $(SHOWN) images show clean

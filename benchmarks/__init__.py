@@ -6,7 +6,9 @@
     make kills        kill -9 of each process in the middle of a job, and an empty broker
     make api-process  what a process of the API weighs and how fast it starts
     make latency      from the trigger to the first stage, and of what that time is made
+    make mutants      each line that upholds a truth removed, and the test that is red without it
 
-Each starts a `refit up` of its own in a temporary folder and leaves nothing behind. Progress goes to standard error;
-standard output gets `NAME: figures … ok`, or `… short` with exit code 1 where a figure misses what is promised.
+Each but the last starts a `refit up` of its own in a temporary folder and leaves nothing behind. Progress goes to
+standard error; standard output gets `NAME: figures … ok`, or `… short` with exit code 1 where a figure misses what is
+promised.
 """

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -60,8 +61,12 @@ class Mutant:
 
 
 def main() -> None:
-    wanted = {int(truth) for truth in sys.argv[1:]}
+    arguments = ArgumentParser(prog="mutants", description="Removes what upholds the truths, and asks their tests.")
+    arguments.add_argument("truths", nargs="*", type=int, metavar="TRUTH", help="1 to 12; all of them by default")
+    wanted = arguments.parse_args().truths
     mutants = [m for m in table(yaml.safe_load(TABLE.read_text())) if not wanted or m.truth in wanted]
+    if not mutants:
+        arguments.error("the truths are numbered 1 to 12")
     with report("mutants") as told, tempfile.TemporaryDirectory(prefix="refit-mutants-") as folder:
         began = time.monotonic()
         check(mutants)
