@@ -66,6 +66,12 @@ class TooLarge(RefitError):
     status, code = 413, "too_large"
 
 
+class UnsupportedMediaType(RefitError):
+    """The body is of a kind that this route does not read. 415."""
+
+    status, code = 415, "unsupported_media_type"
+
+
 class Unavailable(RefitError):
     status, code = 503, "unavailable"
 

@@ -27,6 +27,8 @@ async def live() -> dict[str, str]:
 async def ready(request: Request) -> dict[str, str]:
     """200 while this replica holds its lease and answers with the present generation of every model; else 503."""
     replica = request.app.state.replica
+    if request.app.state.drain.leaving:
+        raise Unavailable("This replica is leaving.", code="leaving", remedy="Ask another one.")
     if replica.unloaded:
         raise Unavailable(
             f"{len(replica.unloaded)} models are not loaded yet.",

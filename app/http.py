@@ -9,18 +9,21 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Invalid, RefitError, TooLarge, Unavailable, field_errors
+from app.errors import Invalid, RefitError, TooLarge, Unavailable, UnsupportedMediaType, field_errors
 
 log = logging.getLogger(__name__)
+
+Headers = list[tuple[bytes, bytes]]
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
@@ -29,6 +32,7 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 Session = Annotated[AsyncSession, Depends(get_session)]
+IfNoneMatch = Annotated[str | None, Header(description="the ETag that is known: 304 where it still holds")]
 
 
 class ProblemResponse(Response):
@@ -38,10 +42,14 @@ class ProblemResponse(Response):
         super().__init__(orjson.dumps(problem), status_code=problem["status"], headers=headers)
 
 
-def _refit_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RefitError)
+def problem_response(error: RefitError) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
     return ProblemResponse(error.problem(), headers)
+
+
+def _refit_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefitError)
+    return problem_response(error)
 
 
 def _validation_error(_: Request, error: Exception) -> Response:
@@ -97,7 +105,8 @@ def install(app: FastAPI) -> None:
 class LimitBody:
     """ASGI middleware: a body beyond `limit` bytes is refused (413) before it is held in memory, chunked or not.
 
-    FastAPI's own `max_body_size` answers an announced length in plain text, which is no problem document.
+    An encoded one is refused as well (415): a few kilobytes of gzip could unfold to more than the limit. FastAPI's own
+    `max_body_size` answers an announced length in plain text, which is no problem document.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -107,9 +116,8 @@ class LimitBody:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self.limit:
-            await self._refuse(scope, receive, send)
+        if refusal := self._refusal(scope):
+            await ProblemResponse(refusal.problem(), {"Connection": "close"})(scope, receive, send)
             return
         read = 0
 
@@ -118,11 +126,56 @@ class LimitBody:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.limit:
-                raise TooLarge(f"The body is larger than {self.limit} bytes.", remedy="Send it in parts.")
+                raise self._too_large()
             return message
 
         await self.app(scope, receive_and_count, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = TooLarge(f"The body is larger than {self.limit} bytes.", remedy="Send it in parts.")
-        await ProblemResponse(error.problem(), {"Connection": "close"})(scope, receive, send)
+    def _refusal(self, scope: Scope) -> RefitError | None:
+        announced = header(scope, b"content-length")
+        if announced.isdigit() and int(announced[:20]) > self.limit:
+            return self._too_large()
+        if header(scope, b"content-encoding").lower() in ("", "identity"):
+            return None
+        return UnsupportedMediaType(
+            "The body is encoded.", code="unsupported_encoding", remedy="Send it without Content-Encoding."
+        )
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is larger than {self.limit} bytes.", remedy="Send it in parts.")
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The first header of that name (in lower case) of a request; "" where it has none."""
+    for known, value in scope["headers"]:
+        if known == name:
+            return str(value, "latin-1")
+    return ""
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of a request. Raises ClientDisconnect where the caller is gone before its end."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        body = b"".join([body, *[part async for part in _rest(receive)]])
+    elif message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return body
+
+
+async def _rest(receive: Receive) -> AsyncIterator[bytes]:
+    message: Message = {"more_body": True}
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        yield message.get("body", b"")
+
+
+async def answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+    """A whole answer, without the objects that a Response needs for it."""
+    if body:
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

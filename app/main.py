@@ -1,22 +1,25 @@
 """The API process: engine, doorbell, replica and ticker; plugs in the routers. `python -m app.main` serves it."""
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import db, health, http, metrics
+from app import db, express, health, http, metrics, recall
 from app.auth.keyring import CHANNEL as KEYS_CHANNEL
 from app.auth.keyring import KeyRing
 from app.auth.router import router as keys
 from app.data.router import router as data
 from app.definitions.router import router as definitions
+from app.drain import Drain, SayGoodbye
 from app.events.router import router as events
 from app.monitoring.router import router as incidents
 from app.news import News
@@ -24,6 +27,7 @@ from app.queue import Bell
 from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
 from app.registry.router import router as registry
 from app.registry.swap import CHANNEL as SLOTS_CHANNEL
+from app.serving.predictions import answer_prediction
 from app.serving.replica import Replica
 from app.serving.router import router as serving
 from app.settings import LOOPBACK, Settings, settings
@@ -34,6 +38,12 @@ from app.training.state import CHANNEL as JOBS_CHANNEL
 log = logging.getLogger("refit")
 
 BACKGROUND_POOL = 3
+
+LANES = {
+    ("POST", "/predict/batch"): answer_prediction,
+    ("GET", "/training/status"): recall.answer_poll,
+    ("GET", "/model/slots"): recall.answer_poll,
+}
 
 ROUTERS = (
     training,
@@ -59,6 +69,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.keys = KeyRing(own)
     state.bell = Bell(config)
     state.news = News(config, JOBS_CHANNEL, SLOTS_CHANNEL, REPLICAS_CHANNEL, KEYS_CHANNEL)
+    state.memory = recall.Memory(state.news)
     state.replica = Replica(config, own, state.news)
     running = [
         asyncio.create_task(work)
@@ -71,6 +82,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     ]
     for task in running:
         task.add_done_callback(_tell_if_it_failed)
+    await state.replica.joined()
+    state.drain.before_sigterm()
+    # What stands now stands until the end: a full collection that walks it holds every request up for that long.
+    gc.collect()
+    gc.freeze()
     yield
     for task in running:
         task.cancel()
@@ -96,9 +112,13 @@ def create_app(config: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = config
+    app.state.drain = Drain(config.drain_seconds)
     http.install(app)
+    # The last one added is the first to see a request.
+    app.add_middleware(express.Express, lanes=LANES)
     app.add_middleware(http.LimitBody, limit=config.max_body_bytes)
     app.add_middleware(metrics.CountRequests)
+    app.add_middleware(SayGoodbye, drain=app.state.drain)
     for router in ROUTERS:
         app.include_router(router)
     return app
@@ -113,27 +133,35 @@ def check_binding(config: Settings) -> None:
 
 
 def serve() -> None:
+    """One process, or REFIT_REPLICAS of them under uvicorn's supervisor."""
     config = settings()
     try:
         check_binding(config)
         config.database  # noqa: B018 - the property says what to set where it is missing
     except ValueError as error:
         sys.exit(f"refit: {error}")
+    options: dict[str, Any] = {
+        "app": "app.main:process",
+        "factory": True,
+        "loop": "uvloop",
+        "http": "httptools",
+        # Longer than clients keep an idle connection: it is they who close it, and no request meets a closed one.
+        "timeout_keep_alive": 75,
+        "access_log": False,
+        "log_config": None,
+    }
+    if config.listen_fd is None:
+        uvicorn.run(**options, host=config.host, port=config.port, workers=config.replicas)
+    else:
+        uvicorn.Server(uvicorn.Config(**options)).run(sockets=[socket.socket(fileno=config.listen_fd)])
+
+
+def process() -> FastAPI:
+    """The application of one server process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(config), host=config.host, port=config.port, access_log=False, log_config=None)
-    )
-    server.run(sockets=[_shared_port(config)] if config.reuse_port else None)
-
-
-def _shared_port(config: Settings) -> socket.socket:
-    """A listening socket that several replicas of this machine share; the kernel spreads the connections."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listening.bind((config.host, config.port))
-    return listening
+    # A thread that decodes a large body gives way to the small ones ten times sooner than by default.
+    sys.setswitchinterval(0.0005)
+    return create_app()
 
 
 if __name__ == "__main__":

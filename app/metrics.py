@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import (
@@ -51,9 +52,15 @@ class CountRequests:
         try:
             await self.app(scope, receive, send_and_note)
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            REQUESTS.labels(scope["method"], route, status).inc()
-            REQUEST_SECONDS.labels(scope["method"], route).observe(time.perf_counter() - began)
+            route = scope.get("lane") or getattr(scope.get("route"), "path", "unknown")
+            requests, seconds = _of(scope["method"], route, status)
+            requests.inc()
+            seconds.observe(time.perf_counter() - began)
+
+
+@lru_cache(maxsize=4096)
+def _of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(method, route)
 
 
 @router.get("/metrics", include_in_schema=False)

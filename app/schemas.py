@@ -1,8 +1,10 @@
 """What the schemas of every room share."""
 
-from typing import Annotated, Generic, TypeVar
+import json
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 # Postgres keeps no NUL in a text.
@@ -10,6 +12,22 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 # What a bigint holds: ids, numbers of versions, cursors.
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Row = TypeVar("Row")
+
+
+def _can_be_kept(free: dict[str, Any]) -> dict[str, Any]:
+    """What Postgres keeps as it is. Raises ValueError for what Python reads as JSON and no database does."""
+    try:
+        orjson.dumps(free)  # half of a surrogate pair, a whole number beyond 64 bits, more than 254 levels
+        kept = json.dumps(free, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("a text, a number or the depth of it is beyond what can be kept") from None
+    if "\\u0000" in kept:
+        raise ValueError("a text in it has a NUL character")
+    return free
+
+
+# JSON of which only the caller knows what it means.
+FreeJson = Annotated[dict[str, Any], AfterValidator(_can_be_kept)]
 
 
 class Strict(BaseModel):

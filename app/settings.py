@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     # The API
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
-    reuse_port: bool = Field(False, description="several replicas of one machine share the port")
+    replicas: int = Field(1, ge=1, description="processes that share the port, each a replica of its own")
+    listen_fd: int | None = Field(None, description="a listening socket that was handed over")
+    drain_seconds: float = Field(1.0, ge=0, description="from SIGTERM to the end: clients are told to go elsewhere")
     auth: Literal["required", "off"] = "required"
     max_body_bytes: int = Field(32 * 2**20, ge=1024)
     max_batch_rows: int = Field(10_000, ge=1)

@@ -52,8 +52,8 @@ class KeyRing:
 
     async def principal_of(self, key: str) -> Principal:
         """Raises Unauthenticated for a key that is malformed, unknown or revoked; which of them is not told."""
-        _, _, rest = key.partition("refit_")
-        id, _, secret = rest.partition("_")
+        prefix, _, rest = key.partition("_")
+        id, _, secret = rest.partition("_") if prefix == "refit" else ("", "", "")
         if id not in self._keys:
             await self._read_once_more()
         known_digest, principal = self._keys.get(id, ("", NOBODY_ASKED))

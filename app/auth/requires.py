@@ -7,31 +7,34 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from app.auth.keyring import KeyRing
 from app.auth.roles import NOBODY_ASKED, Principal, Role
 from app.errors import Forbidden, Unauthenticated
+from app.http import header
 
 
-async def authenticate(request: Request) -> Principal:
-    if request.app.state.settings.auth == "off":
-        return NOBODY_ASKED
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    key = key.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
+async def authenticate(scope: Scope, role: Role) -> Principal:
+    """Whoever sent this request, by the keys in memory. Raises Unauthenticated, or Forbidden without the role."""
+    state = scope["app"].state
+    principal = NOBODY_ASKED if state.settings.auth == "off" else await _sender(scope, state.keys)
+    if not principal.may(role):
+        raise Forbidden(f"This needs the role {role}; the key {principal.id} has {', '.join(sorted(principal.roles))}.")
+    return principal
+
+
+async def _sender(scope: Scope, keys: KeyRing) -> Principal:
+    scheme, _, key = header(scope, b"authorization").partition(" ")
+    key = key.strip() if scheme.lower() == "bearer" else header(scope, b"x-api-key")
     if not key:
         raise Unauthenticated("A key is needed.", remedy="Send it as `Authorization: Bearer refit_…`.")
-    keys: KeyRing = request.app.state.keys
     return await keys.principal_of(key)
 
 
 def _requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
     async def principal_with_role(request: Request) -> Principal:
-        principal = await authenticate(request)
-        if not principal.may(role):
-            raise Forbidden(
-                f"This needs the role {role}; the key {principal.id} has {', '.join(sorted(principal.roles))}."
-            )
-        return principal
+        return await authenticate(request.scope, role)
 
     return principal_with_role
 

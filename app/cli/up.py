@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from app.auth.service import create_key
 from app.cli.client import KEY_FILE, configured
 from app.cli.embedded import CannotStart, Taken, broker, postgres
 from app.cli.embedded.children import AskedToStop, Children
-from app.cli.embedded.folder import DataFolder, hold, listen_once, write_secret
+from app.cli.embedded.folder import DataFolder, hold, listen, write_secret
 from app.cli.embedded.services import address, api, end_left_behind, environment_of, worker
 from app.cli.failures import Failure
 from app.cli.migrate import upgrade
@@ -51,24 +52,29 @@ def up(replicas: int, **options: Any) -> None:
 
 
 def _run(folder: DataFolder, children: Children, settings: Settings, replicas: int) -> None:
-    """Each service after the one that it needs."""
     end_left_behind(folder)
-    settings = settings.model_copy(update={"data_dir": folder.path, "port": _free_port(settings)})
+    with _listen(settings) as listening:
+        settings = settings.model_copy(update={"data_dir": folder.path, "port": listening.getsockname()[1]})
+        _start(folder, children, settings, replicas, listening.fileno())
+        children.watch()
+
+
+def _start(folder: DataFolder, children: Children, settings: Settings, replicas: int, listening: int) -> None:
+    """Each service after the one that it needs."""
     settings = settings.model_copy(update={"database_url": _database(folder, children, settings)})
     settings = settings.model_copy(update={"broker_url": _broker(folder, children, settings)})
     upgrade(settings.database)
     asyncio.run(_write_admin_key(settings))
     environment = environment_of(settings)
     children.start(worker(environment, settings))
-    children.start(*api(environment, settings, replicas))
+    children.start(*api(environment, settings, replicas, listening))
     _announce(folder, children, settings)
-    children.watch()
 
 
-def _free_port(settings: Settings) -> int:
-    """The port to listen on, looked at before anything is started."""
+def _listen(settings: Settings) -> socket.socket:
+    """Taken before anything is started, and kept until the end."""
     try:
-        return listen_once(settings.host, settings.port)
+        return listen(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         if error.errno == errno.EADDRINUSE:

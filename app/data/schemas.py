@@ -1,12 +1,11 @@
 """What `/data/…` reads and answers."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.schemas import ModelName, Strict
+from app.schemas import FreeJson, ModelName, Strict
 
 MOST_ROWS = 10_000
 
@@ -32,18 +31,7 @@ class Quality(Strict):
     model: ModelName | None = None
     status: Literal["healthy", "warning", "critical"]
     source: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]{1,200}$")]
-    details: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("details")
-    @classmethod
-    def can_be_kept(cls, details: dict[str, Any]) -> dict[str, Any]:
-        try:
-            kept = json.dumps(details, allow_nan=False)
-        except ValueError:
-            raise ValueError("a number in it is not finite") from None
-        if "\\u0000" in kept:
-            raise ValueError("a text in it has a NUL character")
-        return details
+    details: FreeJson = Field(default_factory=dict)
 
 
 class QualityAccepted(BaseModel):

@@ -13,7 +13,7 @@ from app.data.sources import SourceOptions, options_of
 from app.gate.criteria import Gate, Mode
 from app.gate.measurement import LATENCY
 from app.gate.metrics import METRICS
-from app.schemas import Strict
+from app.schemas import FreeJson, Strict
 
 
 class Split(Strict):
@@ -73,7 +73,7 @@ class Definition(Strict):
     description: str = ""
     data: SerializeAsAny[SourceOptions]
     split: Split = Field(default_factory=Split)
-    training: dict[str, Any] = Field(default_factory=dict, description="the parameters of the type's pipeline")
+    training: FreeJson = Field(default_factory=dict, description="the parameters of the type's pipeline")
     queue: str | None = Field(None, description="cpu or gpu; unset: the type's own")
     prerequisites: Prerequisites = Field(default_factory=Prerequisites)
     gate: Gate = Field(default_factory=Gate)

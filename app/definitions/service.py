@@ -64,7 +64,7 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
             else "Start a worker; it announces its types within seconds.",
         )
     errors = [
-        {"field": ".".join(["training", *map(str, e.absolute_path)]), "message": e.message}
+        {"field": ".".join(["training", *map(str, e.absolute_path)]), "message": _expected(e)}
         for e in sorted(
             _validator(orjson.dumps(published.params_schema)).iter_errors(params),
             key=lambda e: list(map(str, e.absolute_path)),
@@ -78,6 +78,13 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
             errors=errors,
         )
     return published
+
+
+def _expected(error: jsonschema.ValidationError) -> str:
+    """What the schema asks for: jsonschema's own message would say the caller's value back."""
+    if error.validator == "additionalProperties":
+        return "has a parameter that the type does not know"
+    return f"does not fit: {error.validator} {orjson.dumps(error.validator_value).decode()}"
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from app.auth.requires import Operator, Viewer
 from app.definitions.service import load
 from app.http import Session
 from app.monitoring import incidents
-from app.schemas import Id, ModelName, Reason, Strict
+from app.schemas import FreeJson, Id, ModelName, Reason, Strict
 
 router = APIRouter(prefix="/incidents", tags=["incidents"])
 
@@ -19,7 +19,7 @@ class OpenIncident(Strict):
     severity: Literal["P1", "P2", "P3", "P4"]
     title: Reason
     model: ModelName | None = None
-    evidence: dict[str, Any] | None = None
+    evidence: FreeJson | None = None
 
 
 class CloseIncident(Strict):

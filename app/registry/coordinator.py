@@ -74,26 +74,28 @@ class Coordinator:
         """Tries to commit, each time in a transaction of its own, until the replicas are ready or time is up."""
         deadline = time.monotonic() + self.wait
         while True:
+            heard = self.news.count
             try:
                 async with self.sessions() as session, session.begin():
                     return await commit(session)
             except ReplicasNotReady:
                 if time.monotonic() >= deadline:
                     raise
-            await self.news.wait(CHANNEL, LOOK_AGAIN_SECONDS)
+            await self.news.wait(CHANNEL, LOOK_AGAIN_SECONDS, since=heard)
 
     async def _settle(self, swapped: Swapped) -> Settled:
         """Waits for a receipt from every live replica, and names those that have given none."""
         slots = swapped.slots
         deadline = time.monotonic() + self.wait
         while True:
+            heard = self.news.count
             async with self.sessions() as session:
                 live = await swap.live_replicas(session, slots.model)
                 committed_at = await _committed_at(session, slots)
             missing = [r for r in live if r.served < slots.generation and str(r.replica) not in swapped.left_out]
             if not missing or time.monotonic() >= deadline:
                 break
-            await self.news.wait(CHANNEL, LOOK_AGAIN_SECONDS)
+            await self.news.wait(CHANNEL, LOOK_AGAIN_SECONDS, since=heard)
         receipts = [_receipt(r, committed_at) for r in live if r.served >= slots.generation]
         left = [str(r.replica) for r in live if r.served < slots.generation]
         return Settled(slots, swapped.changed, receipts, left)

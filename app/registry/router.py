@@ -1,14 +1,19 @@
 import re
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app import recall
 from app.auth.requires import Operator, Viewer
 from app.definitions.service import load, resolve_model
 from app.errors import Invalid
-from app.http import Session
+from app.http import IfNoneMatch, Session
+from app.recall import Told
 from app.registry import service, swap
+from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
 from app.registry.coordinator import Coordinator
 from app.registry.schemas import (
     DifferenceView,
@@ -30,21 +35,14 @@ Limit = Annotated[int, Query(ge=1, le=1_000)]
 IfMatch = Annotated[str | None, Header(description="the ETag of GET /model/slots")]
 
 
-@router.get("/slots")
+@router.get("/slots", response_model=SlotsView)
 async def show_slots(
-    response: Response,
-    session: Session,
-    _: Viewer,
-    model: ModelName | None = None,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> SlotsView:
-    """ETag is the revision and what the replicas hold; a 304 has no body."""
-    view = await _slots(session, (await resolve_model(session, model)).model)
-    etag = _etag(view)
-    if etag == if_none_match:
-        return Response(status_code=304, headers={"ETag": etag})  # type: ignore[return-value]  # FastAPI sends it as it is
-    response.headers["ETag"] = etag
-    return view
+    request: Request, _: Viewer, model: ModelName | None = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """ETag is the revision and what the replicas hold; polls with `If-None-Match` are answered from memory."""
+    read = partial(_read, request.app.state.sessions, model)
+    told = await (request.app.state.memory.recall(recall.key_of(request.scope), read) if if_none_match else read())
+    return recall.response(told, if_none_match)
 
 
 @router.post("/reload")
@@ -159,6 +157,13 @@ async def show_history(
 def _coordinator(request: Request) -> Coordinator:
     state = request.app.state
     return Coordinator(state.sessions, state.news, state.settings.reload_wait_seconds)
+
+
+async def _read(sessions: async_sessionmaker[AsyncSession], model: str | None) -> Told:
+    async with sessions() as session:
+        named = (await resolve_model(session, model)).model
+        view = await _slots(session, named)
+    return Told.of(view, (swap.CHANNEL, named), (REPLICAS_CHANNEL, named), etag=_etag(view))
 
 
 async def _slots(session: Session, model: str) -> SlotsView:

@@ -51,6 +51,34 @@ def to_batch(rows: list[Any], schema: InputSchema) -> Batch:
     return batch
 
 
+def numbers_to_batch(numbers: npt.NDArray[Any], schema: InputSchema) -> Batch:
+    """The batch of an array (n, columns) of numbers, for a version that reads numbers only. NaN is a missing value.
+
+    Raises Invalid, code `invalid_instances`, as `to_batch`; the ten faults are the first infinite or too large cells.
+    """
+    if schema.categorical:
+        names = ", ".join(schema.categorical[:NAMED_FAULTS])
+        raise Invalid(f"An array of numbers cannot hold the columns of names: {names}.", code="invalid_instances")
+    if not len(numbers):
+        raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
+    if numbers.shape[1] != len(schema.columns):
+        raise _invalid([(0, None, f"has {numbers.shape[1]} values, expected {len(schema.columns)}")])
+    narrow = to_float32(numbers)
+    if beyond := np.argwhere(np.isinf(narrow)).tolist():
+        raise _invalid([(row, schema.columns[place].name, "is infinite or too large") for row, place in beyond])
+    return without_names(narrow)
+
+
+def to_float32(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """What is beyond float32 becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(numbers, np.float32)
+
+
+def without_names(numbers: npt.NDArray[np.float32]) -> Batch:
+    return Batch(numbers, np.empty((len(numbers), 0), np.object_))
+
+
 def _in_schema_order(rows: list[Any], names: list[str]) -> list[Row] | None:
     forms, widths = set(map(type, rows)), {len(row) for row in rows if isinstance(row, list | dict)}
     if widths != {len(names)}:

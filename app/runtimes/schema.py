@@ -1,5 +1,6 @@
 """What a version reads and answers: the input schema that travels inside every artifact, as `schema.json`."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -29,10 +30,14 @@ class InputSchema(BaseModel):
     labels: tuple[Label, ...]
     threshold: float | None = None
 
-    @property
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(column.name for column in self.columns)
+
+    @cached_property
     def numeric(self) -> list[str]:
         return [c.name for c in self.columns if c.kind == "numeric"]
 
-    @property
+    @cached_property
     def categorical(self) -> list[str]:
         return [c.name for c in self.columns if c.kind == "categorical"]

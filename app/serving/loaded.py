@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from app import runtimes
 from app.registry import artifacts
 from app.runtimes import Predictor
 from app.runtimes.rows import to_batch
+from app.serving.schemas import ObjectDecoder, object_decoder
 
 # The gate's own limit where a definition has dropped the criterion.
 DEFAULT_P99_SECONDS = 1.0
@@ -27,6 +29,12 @@ class Loaded:
     @property
     def is_sound(self) -> bool:
         return bool(self.smoke["passed"])
+
+    @cached_property
+    def objects(self) -> ObjectDecoder | None:
+        """Reads JSON rows that are objects of numbers; None where the version reads names, too."""
+        schema = self.predictor.schema
+        return None if schema.categorical else object_decoder([column.name for column in schema.columns])
 
 
 def load(store: Path, number: int, artifact: str, p99_limit: float) -> Loaded:

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # A version that could not be loaded is tried again after this long.
 RETRY_SECONDS = 5.0
+# A replica that starts takes no request before it can answer, and no longer than this.
+JOIN_SECONDS = 30.0
 # The replica stops believing in its lease this share of it before the database does.
 MARGIN = 0.2
 
@@ -101,6 +104,7 @@ class Replica:
         self._lease_ends = float("-inf")
         self._unloaded: dict[str, str] = {}
         self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
         self._told: dict[str, tuple[Any, ...]] = {}
 
     @property
@@ -117,11 +121,20 @@ class Replica:
         every = self._settings.replica_lease_seconds / 5
         while True:
             self._changed.clear()
+            heard = self._news.count
             try:
                 await self.beat()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("a replica's heartbeat failed (%s); serving what is loaded", error)
-            await self._wait(every)
+            if not any(shelf.loading for shelf in self._shelves.values()):
+                self._settled.set()
+            await self._wait(every, heard)
+
+    async def joined(self) -> None:
+        """Returns once everything that can be loaded is loaded; where Postgres is away or slow, all the same."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._settled.wait()
 
     async def beat(self) -> None:
         """Reads the slots under a shared lock, flips what is ready, renews the lease: one transaction (PROTOCOL)."""
@@ -139,8 +152,9 @@ class Replica:
     async def leave(self) -> None:
         """Takes this replica out of everybody's count, so that no reload waits for it."""
         async with self._sessions() as session, session.begin():
-            await session.execute(delete(ReplicaSlots).where(ReplicaSlots.replica == self.id))
-            await notify(session, REPLICAS_CHANNEL, str(self.id))
+            gone = delete(ReplicaSlots).where(ReplicaSlots.replica == self.id).returning(ReplicaSlots.model)
+            for model in await session.scalars(gone):
+                await notify(session, REPLICAS_CHANNEL, model)
 
     def _flip(self, wanted: Wanted) -> bool:
         """True where this replica now answers with the generation that was just read."""
@@ -171,9 +185,9 @@ class Replica:
             )
         )
         told = {row["model"]: (row["served"], row["warm"], row["error"]) for row in rows}
-        if told != self._told:
-            self._told = told
-            await notify(session, REPLICAS_CHANNEL, str(self.id))
+        for model in [model for model in told if told[model] != self._told.get(model)]:
+            await notify(session, REPLICAS_CHANNEL, model)
+        self._told = told
 
     def _row(self, wanted: Wanted) -> dict[str, Any]:
         standby = self._shelf(wanted.model).loaded.get(wanted.standby) if wanted.standby else None
@@ -229,10 +243,10 @@ class Replica:
             shelf.loading.pop(number, None)
             self._changed.set()
 
-    async def _wait(self, longest: float) -> None:
+    async def _wait(self, longest: float, heard: int) -> None:
         """Until the slots changed, a version finished loading, or the next heartbeat is due."""
         waits = [
-            asyncio.create_task(self._news.wait(SLOTS_CHANNEL, longest)),
+            asyncio.create_task(self._news.wait(SLOTS_CHANNEL, longest, since=heard)),
             asyncio.create_task(self._changed.wait()),
         ]
         _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

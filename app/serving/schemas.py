@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import msgspec
 import orjson
 from pydantic import BaseModel, Field
 
@@ -53,3 +54,27 @@ def decode(body: bytes) -> PredictRequest:
     if errors:
         raise Invalid(f"The request is not valid: {', '.join(e['field'] for e in errors)}.", errors=errors)
     return PredictRequest.model_construct(**told)
+
+
+class Objects(msgspec.Struct, forbid_unknown_fields=True):
+    """PredictRequest whose rows are objects of numbers: what an ObjectDecoder gives."""
+
+    instances: list[Any]
+    model: str | None = None
+    slot: Literal["active", "standby"] = "active"
+
+
+ObjectDecoder = msgspec.json.Decoder[Objects]
+
+
+def object_decoder(columns: list[str]) -> ObjectDecoder | None:
+    """Decodes rows that have just these columns, all of them numbers; None for names that msgspec cannot have."""
+    fields = {f"x{place}": name for place, name in enumerate(columns)}
+    try:
+        row = msgspec.defstruct(
+            "Row", [(field, float) for field in fields], rename=fields, forbid_unknown_fields=True, gc=False
+        )
+    except ValueError:
+        return None
+    asked = msgspec.defstruct("Asked", [("instances", list[row])], bases=(Objects,), forbid_unknown_fields=True)  # type: ignore[valid-type]  # a type made at run time
+    return msgspec.json.Decoder(asked)

@@ -1,14 +1,18 @@
-import hashlib
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app import recall
 from app.auth.requires import Trainer, Viewer
 from app.definitions.service import resolve_model
-from app.http import Session
+from app.http import IfNoneMatch, Session
+from app.news import News
+from app.recall import Told
 from app.schemas import Id, ModelName, Page
 from app.training import service
 from app.training.schemas import (
@@ -56,39 +60,28 @@ async def trigger(
     return TriggerAnswer.model_validate(job | {"outcome": triggered.outcome, "warnings": warnings})
 
 
-@router.get("/status")
+@router.get("/status", response_model=JobView)
 async def status(
     request: Request,
-    session: Session,
     _: Viewer,
     model: ModelName | None = None,
     model_type: ModelName | None = None,
     job_id: Id | None = None,
     wait: Annotated[float, Query(ge=0, le=60)] = 0,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """The running or newest job of a model, or the one named.
+    """The running or newest job of a model, or the one named. Polls with `If-None-Match` are answered from memory.
 
     With `wait` it answers when the job has changed from `If-None-Match`, or has ended where none is given, or after so
     many seconds.
     """
-    if job_id is None:
-        named = (await resolve_model(session, model, model_type)).model
-        job_id = (await service.latest_job(session, named)).id
-    deadline = time.monotonic() + wait
-    while True:
-        job = await _read(session, job_id)
-        body = job.model_dump_json().encode()
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        left = deadline - time.monotonic()
-        told_enough = etag != if_none_match if if_none_match else job.is_terminal
-        if told_enough or left <= 0:
-            break
-        await request.app.state.news.wait(CHANNEL, min(left, 1.0))
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if etag == if_none_match:
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)
+    memory, news = request.app.state.memory, request.app.state.news
+    read = partial(_read, request.app.state.sessions, model, model_type, job_id)
+    if wait:
+        told = await _wait(news, read, if_none_match, wait)
+    else:
+        told = await (memory.recall(recall.key_of(request.scope), read) if if_none_match else read())
+    return recall.response(told, if_none_match)
 
 
 @router.get("/types")
@@ -175,11 +168,34 @@ async def resume(job_id: Id, request: Request, response: Response, session: Sess
     return JobView.of(job)
 
 
-async def _read(session: AsyncSession, job_id: int) -> JobView:
+async def _read(
+    sessions: async_sessionmaker[AsyncSession], model: str | None, model_type: str | None, job_id: int | None
+) -> Told:
     """In a transaction of its own: a call that waits holds no connection and no snapshot meanwhile."""
-    job = JobView.of(await service.get_job(session, job_id))
-    await session.rollback()
-    return job
+    async with sessions() as session:
+        if job_id is None:
+            named = (await resolve_model(session, model, model_type)).model
+            job = await service.latest_job(session, named)
+        else:
+            job = await service.get_job(session, job_id)
+        return Told.of(JobView.of(job), (CHANNEL, job.model))
+
+
+def _ended(told: Told) -> bool:
+    return isinstance(told.view, JobView) and told.view.is_terminal
+
+
+async def _wait(news: News, read: Callable[[], Awaitable[Told]], known: str | None, longest: float) -> Told:
+    """The job once it differs from what is known, or has ended where nothing is, or at the end of the wait."""
+    deadline = time.monotonic() + longest
+    while True:
+        heard = news.count
+        told = await read()
+        told_enough = not told.is_known_by(known) if known else _ended(told)
+        left = deadline - time.monotonic()
+        if told_enough or left <= 0:
+            return told
+        await news.wait(CHANNEL, min(left, 1.0), since=heard)
 
 
 def _ring(request: Request, job: TrainingJob) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from app.schemas import ModelName, Reason, Strict
+from app.schemas import FreeJson, ModelName, Reason, Strict
 from app.training.state import JobState, eta_seconds
 from app.training.tables import TrainingJob
 
@@ -23,7 +23,7 @@ class TriggerRequest(Strict):
     model: ModelName | None = None
     reason: Reason | None = None
     note: Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")] | None = None
-    params: dict[str, Any] = Field(default_factory=dict, description="laid over the definition's `training`")
+    params: FreeJson = Field(default_factory=dict, description="laid over the definition's `training`")
     priority: Priority = "normal"
     dry_run: bool = False
     force: bool = False

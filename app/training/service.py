@@ -257,5 +257,5 @@ async def _create(session: AsyncSession, values: Mapping[str, Any], principal: P
         reason=job.reason,
         evidence=evidence,
     )
-    await notify(session, CHANNEL, str(job.id))
+    await notify(session, CHANNEL, job.model)
     return job

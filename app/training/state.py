@@ -28,6 +28,7 @@ from app.monitoring.incidents import open_incident
 from app.registry.tables import ModelVersion
 from app.training.tables import TrainingJob
 
+# Said here: the model whose jobs have changed.
 CHANNEL = "refit_jobs"
 
 
@@ -90,7 +91,7 @@ async def _move(
     )
     jobs = moved.all()
     for job in jobs:
-        await notify(session, CHANNEL, str(job.id))
+        await notify(session, CHANNEL, job.model)
     return jobs
 
 
@@ -180,7 +181,7 @@ async def advance(session: AsyncSession, claim: Claim, **figures: Any) -> bool:
     )
     if row.first() is None:
         return False
-    await notify(session, CHANNEL, str(claim.job_id))
+    await notify(session, CHANNEL, claim.model)
     return True
 
 
@@ -209,7 +210,7 @@ async def complete(session: AsyncSession, claim: Claim, version: Mapping[str, An
         return None
     job = await session.get_one(TrainingJob, claim.job_id, populate_existing=True)
     job.version = published
-    await notify(session, CHANNEL, str(job.id))
+    await notify(session, CHANNEL, job.model)
     evidence = {"verdict": version["verdict"], "artifact": version["artifact"]}
     await _tell(session, job, "job.completed", before=JobState.RUNNING, version=published, evidence=evidence)
     return int(published)
@@ -279,7 +280,7 @@ async def request_cancel(session: AsyncSession, job_id: int, *, actor: str, reas
         .execution_options(populate_existing=True)
     )
     if asked is not None:
-        await notify(session, CHANNEL, str(job_id))
+        await notify(session, CHANNEL, asked.model)
         await _tell(session, asked, "job.cancel_requested", actor=actor, reason=reason)
     return asked
 

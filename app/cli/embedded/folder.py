@@ -25,6 +25,8 @@ from app.cli.embedded import CannotStart, Taken
 from app.cli.embedded.account import Account
 
 LOOPBACK = "127.0.0.1"
+# As many connections wait while no replica takes them, for example because the only one is being started again.
+BACKLOG = 2_048
 # Below those that Linux (32768) and macOS (49152) lend to outgoing connections: nobody takes ours by chance.
 PORTS = range(20_000, 32_768)
 
@@ -132,13 +134,23 @@ def write_secret(path: Path, content: str) -> None:
     partial.replace(path)
 
 
-def listen_once(host: str, port: int) -> int:
-    """The port that can be listened on, chosen by the system for port 0. Raises OSError when nobody can."""
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, for port 0 on a port that the system chooses. Raises OSError when nobody can listen there."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        probe.listen()
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def listen_once(host: str, port: int) -> int:
+    """The port that can be listened on. Raises OSError as `listen`."""
+    with listen(host, port) as probe:
         chosen: int = probe.getsockname()[1]
     return chosen
 

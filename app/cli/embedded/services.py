@@ -26,16 +26,17 @@ def worker(environment: dict[str, str], settings: Settings) -> Service:
     )
 
 
-def api(environment: dict[str, str], settings: Settings, replicas: int) -> list[Service]:
-    """The replicas share one port, among which the kernel spreads the connections."""
-    shared = {"REFIT_REUSE_PORT": "1"} if replicas > 1 else {}
+def api(environment: dict[str, str], settings: Settings, replicas: int, listening: int) -> list[Service]:
+    """The replicas share one listening socket, which outlives each of them: no connection is refused meanwhile."""
     return [
         Service(
             name=f"api-{number}" if replicas > 1 else "api",
             command=(*PYTHON, "app.main"),
             ready=lambda: _is_ready(settings),
             stop=(Signals.SIGTERM, Signals.SIGINT),
-            environment=environment | shared,
+            patience=settings.drain_seconds + 10,
+            environment=environment | {"REFIT_LISTEN_FD": str(listening)},
+            passed=(listening,),
         )
         for number in range(1, replicas + 1)
     ]

@@ -1,0 +1,83 @@
+"""`application/vnd.apache.arrow.stream`: record batches whose columns are found by name. Null and NaN are missing.
+
+The bytes are a stranger's: no extension type is looked at, no buffer is unpacked (a few kilobytes could unfold to
+gigabytes), and every offset is checked before it is followed.
+"""
+
+import struct
+from typing import Any
+
+import numpy.typing as npt
+import pyarrow as pa
+from flatbuffers import encode
+from flatbuffers.number_types import UOffsetTFlags
+from flatbuffers.table import Table
+
+from app.errors import Invalid
+from app.runtimes import Batch
+from app.runtimes.rows import numbers_to_batch
+from app.runtimes.table import to_batch
+from app.serving.target import Target
+
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+
+# Where the vtables of Message, DictionaryBatch and RecordBatch (Message.fbs of the Arrow format) keep these fields.
+HEADER, DATA, COMPRESSION = 8, 6, 10
+
+
+def read(body: bytes, target: Target) -> Batch:
+    """Raises Invalid `invalid_arrow`, `invalid_instances` or `unreadable_rows`; TooLarge."""
+    try:
+        _check(body)
+        table = pa.ipc.open_stream(body).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError, struct.error, IndexError):
+        raise _invalid("The body is not an Arrow stream.") from None
+    target.expect(table.num_rows)
+    if not table.num_rows:
+        raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
+    schema = target.version.predictor.schema
+    if len(table.column_names) == 1 and pa.types.is_fixed_size_list(table.column(0).type):
+        return numbers_to_batch(_matrix(table.column(0).combine_chunks()), schema)
+    if unknown := sum(name not in schema.names for name in table.column_names):
+        raise _invalid(f"{unknown} columns of the stream are not columns of this model.")
+    if len(set(table.column_names)) < len(table.column_names):
+        raise _invalid("The stream has several columns of one name.")
+    return to_batch(table, schema)
+
+
+def _matrix(rows: pa.FixedSizeListArray) -> npt.NDArray[Any]:
+    """One column of lists of equal length is the array (n, columns) itself."""
+    values = rows.flatten()
+    if rows.null_count or not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        raise _invalid("A column of lists must hold numbers, and no row may be null.")
+    matrix: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+    return matrix
+
+
+def _check(body: bytes) -> None:
+    """Raises Invalid for what is not to be opened, by the messages' metadata alone."""
+    for message in pa.ipc.MessageReader.open_stream(body):
+        metadata = message.metadata.to_pybytes()
+        if message.type == "schema" and b"ARROW:extension:name" in metadata:
+            raise _invalid("The stream has extension types.")
+        if message.type != "schema" and _is_compressed(metadata, in_dictionary=message.type == "dictionary"):
+            raise _invalid("The stream's buffers are compressed.")
+
+
+def _is_compressed(metadata: bytes, *, in_dictionary: bool) -> bool:
+    message = Table(metadata, encode.Get(UOffsetTFlags.packer_type, metadata, 0))
+    batch = _child(message, HEADER)
+    if in_dictionary:
+        batch = _child(batch, DATA)
+    return bool(batch.Offset(COMPRESSION))
+
+
+def _child(table: Table, field: int) -> Table:
+    place = table.Pos + table.Offset(field)
+    return Table(table.Bytes, place + encode.Get(UOffsetTFlags.packer_type, table.Bytes, place))
+
+
+def _invalid(message: str) -> Invalid:
+    remedy = "Send an uncompressed stream of plain columns named like the model's, or application/json."
+    return Invalid(message, code="invalid_arrow", remedy=remedy)
