@@ -1,38 +1,74 @@
 """What is asked thousands of times a second is answered before FastAPI's machinery for each request begins.
 
-A lane is an ASGI application that may decline; then FastAPI answers, as if there were no lane. So every lane's path is
-a route as well, with its documentation, its roles and its errors.
+A lane reads a request and gives its answer, or declines; then FastAPI answers, as if there were no lane. So every
+lane's path is a route as well, with its documentation, its roles and its errors. Errors, counting and the farewell of a
+leaving replica are the same on both ways.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
+from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from app import http, metrics
+from app.drain import CLOSE
 from app.errors import RefitError
-from app.http import problem_response
-
-# True: it has answered. False: it has neither read nor sent anything.
-Lane = Callable[[Scope, Receive, Send], Awaitable[bool]]
+from app.http import Headers
 
 
-class Express:
-    """ASGI middleware: `lanes` by method and path."""
+class Answer(NamedTuple):
+    status: int
+    headers: Headers
+    body: bytes = b""
 
-    def __init__(self, app: ASGIApp, lanes: Mapping[tuple[str, str], Lane]) -> None:
-        self.app, self.lanes = app, lanes
+
+# None: it has neither read nor sent anything.
+Lane = Callable[[Scope, Receive], Awaitable[Answer | None]]
+
+
+class Express(FastAPI):
+    """FastAPI with `lanes` before it, by method and path."""
+
+    def __init__(self, lanes: Mapping[tuple[str, str], Lane], **options: Any) -> None:
+        super().__init__(**options)
+        self.lanes = lanes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         lane = self.lanes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if lane is None or not await self._is_answered(lane, scope, receive, send):
-            await self.app(scope, receive, send)
+            await super().__call__(scope, receive, send)
 
     async def _is_answered(self, lane: Lane, scope: Scope, receive: Receive, send: Send) -> bool:
-        scope["lane"] = scope["path"]
+        began = time.perf_counter()
+        scope["app"] = self
         try:
-            return await lane(scope, receive, send)
-        except RefitError as error:
-            await problem_response(error)(scope, receive, send)
+            answer = await lane(scope, receive)
         except ClientDisconnect:
-            pass
+            return True
+        except RefitError as error:
+            answer = _told(http.problem_response(error))
+        except Exception as error:  # noqa: BLE001 - as for any route: the trace is for the log, a 500 for the caller
+            answer = _told(http.unexpected(scope["method"], scope["path"], error))
+        if answer is None:
+            return False
+        await self._send(send, answer)
+        metrics.count(scope["method"], scope["path"], answer.status, time.perf_counter() - began)
         return True
+
+    async def _send(self, send: Send, answer: Answer) -> None:
+        headers = answer.headers
+        if answer.body:
+            headers = [*headers, (b"content-length", b"%d" % len(answer.body))]
+        if self.state.drain.leaving:
+            headers = [*headers, CLOSE]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+def _told(response: Response) -> Answer:
+    headers = [(name, value) for name, value in response.raw_headers if name != b"content-length"]
+    return Answer(response.status_code, headers, bytes(response.body))

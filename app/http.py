@@ -24,6 +24,8 @@ from app.errors import Invalid, RefitError, TooLarge, Unavailable, UnsupportedMe
 log = logging.getLogger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
+# The content encodings of a body that nobody needs to unpack.
+PLAIN = ("", "identity")
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
@@ -84,11 +86,15 @@ def _not_storable(_: Request, __: Exception) -> Response:
     return ProblemResponse(Invalid("Postgres cannot keep a value of this request.", remedy=remedy).problem())
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+def unexpected(method: str, path: str, error: Exception) -> Response:
     """A fault of Refit. The trace goes to the log; the caller learns where to look, and nothing of the inside."""
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    log.error("%s %s failed", method, path, exc_info=error)
     remedy = "Look into the log of the API at this time, and report what it says."
     return ProblemResponse(RefitError("Refit failed to answer this request.", remedy=remedy).problem())
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    return unexpected(request.method, request.url.path, error)
 
 
 def install(app: FastAPI) -> None:
@@ -126,7 +132,7 @@ class LimitBody:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.limit:
-                raise self._too_large()
+                raise too_large(self.limit)
             return message
 
         await self.app(scope, receive_and_count, send)
@@ -134,15 +140,17 @@ class LimitBody:
     def _refusal(self, scope: Scope) -> RefitError | None:
         announced = header(scope, b"content-length")
         if announced.isdigit() and int(announced[:20]) > self.limit:
-            return self._too_large()
-        if header(scope, b"content-encoding").lower() in ("", "identity"):
-            return None
-        return UnsupportedMediaType(
-            "The body is encoded.", code="unsupported_encoding", remedy="Send it without Content-Encoding."
-        )
+            return too_large(self.limit)
+        return encoded() if header(scope, b"content-encoding").lower() not in PLAIN else None
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body is larger than {self.limit} bytes.", remedy="Send it in parts.")
+
+def too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes.", remedy="Send it in parts.")
+
+
+def encoded() -> UnsupportedMediaType:
+    remedy = "Send it without Content-Encoding."
+    return UnsupportedMediaType("The body is encoded.", code="unsupported_encoding", remedy=remedy)
 
 
 def header(scope: Scope, name: bytes) -> str:
@@ -153,15 +161,21 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole body of a request. Raises ClientDisconnect where the caller is gone before its end."""
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body of a request. Raises TooLarge, or ClientDisconnect where the caller is gone before its end."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        body = b"".join([body, *[part async for part in _rest(receive)]])
-    elif message["type"] == "http.disconnect":
+    if message["type"] == "http.disconnect":
         raise ClientDisconnect
-    return body
+    if not message.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    async for part in _rest(receive):
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+    return b"".join(parts)
 
 
 async def _rest(receive: Receive) -> AsyncIterator[bytes]:
@@ -171,11 +185,3 @@ async def _rest(receive: Receive) -> AsyncIterator[bytes]:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         yield message.get("body", b"")
-
-
-async def answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
-    """A whole answer, without the objects that a Response needs for it."""
-    if body:
-        headers = [*headers, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

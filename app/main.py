@@ -3,17 +3,14 @@
 import asyncio
 import gc
 import logging
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import db, express, health, http, metrics, recall
+from app import db, health, http, metrics, recall, server
 from app.auth.keyring import CHANNEL as KEYS_CHANNEL
 from app.auth.keyring import KeyRing
 from app.auth.router import router as keys
@@ -21,6 +18,7 @@ from app.data.router import router as data
 from app.definitions.router import router as definitions
 from app.drain import Drain, SayGoodbye
 from app.events.router import router as events
+from app.express import Express
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.queue import Bell
@@ -106,7 +104,8 @@ def _tell_if_it_failed(task: asyncio.Task[None]) -> None:
 
 def create_app(config: Settings | None = None) -> FastAPI:
     config = config or settings()
-    app = FastAPI(
+    app = Express(
+        LANES,
         title="Refit",
         summary="Retrains models, proves that the new one is better, and swaps it in without dropping a request.",
         lifespan=lifespan,
@@ -115,7 +114,6 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.drain = Drain(config.drain_seconds)
     http.install(app)
     # The last one added is the first to see a request.
-    app.add_middleware(express.Express, lanes=LANES)
     app.add_middleware(http.LimitBody, limit=config.max_body_bytes)
     app.add_middleware(metrics.CountRequests)
     app.add_middleware(SayGoodbye, drain=app.state.drain)
@@ -133,27 +131,13 @@ def check_binding(config: Settings) -> None:
 
 
 def serve() -> None:
-    """One process, or REFIT_REPLICAS of them under uvicorn's supervisor."""
     config = settings()
     try:
         check_binding(config)
         config.database  # noqa: B018 - the property says what to set where it is missing
     except ValueError as error:
         sys.exit(f"refit: {error}")
-    options: dict[str, Any] = {
-        "app": "app.main:process",
-        "factory": True,
-        "loop": "uvloop",
-        "http": "httptools",
-        # Longer than clients keep an idle connection: it is they who close it, and no request meets a closed one.
-        "timeout_keep_alive": 75,
-        "access_log": False,
-        "log_config": None,
-    }
-    if config.listen_fd is None:
-        uvicorn.run(**options, host=config.host, port=config.port, workers=config.replicas)
-    else:
-        uvicorn.Server(uvicorn.Config(**options)).run(sockets=[socket.socket(fileno=config.listen_fd)])
+    server.run("app.main:process", config)
 
 
 def process() -> FastAPI:

@@ -52,10 +52,15 @@ class CountRequests:
         try:
             await self.app(scope, receive, send_and_note)
         finally:
-            route = scope.get("lane") or getattr(scope.get("route"), "path", "unknown")
-            requests, seconds = _of(scope["method"], route, status)
-            requests.inc()
-            seconds.observe(time.perf_counter() - began)
+            route = getattr(scope.get("route"), "path", "unknown")
+            count(scope["method"], route, status, time.perf_counter() - began)
+
+
+def count(method: str, route: str, status: int, seconds: float) -> None:
+    """One request that was answered after so many seconds."""
+    requests, times = _of(method, route, status)
+    requests.inc()
+    times.observe(seconds)
 
 
 @lru_cache(maxsize=4096)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from app.auth.requires import authenticate
 from app.auth.roles import Role
-from app.http import Headers, answer, header
+from app.express import Answer
+from app.http import Headers, header
 from app.news import News, Topic
 
 # What is true by the clock alone (a lease that ran out) and a NOTIFY that was lost are seen after so long.
@@ -92,15 +93,14 @@ def key_of(scope: Scope) -> str:
     return f"{scope['path']}?{str(scope['query_string'], 'latin-1')}"
 
 
-async def answer_poll(scope: Scope, _: Receive, send: Send) -> bool:
-    """A lane: 304, or 200 with what is new. Declines what is no poll, or is not remembered."""
+async def answer_poll(scope: Scope, _: Receive) -> Answer | None:
+    """A lane: 304, or 200 with what is new. Declines what is no poll, and what is not remembered."""
     known = header(scope, b"if-none-match")
     told = scope["app"].state.memory.fresh(key_of(scope)) if known else None
     if told is None:
-        return False
+        return None
     await authenticate(scope, Role.VIEWER)
-    await answer(send, *_answer_to(known, told))
-    return True
+    return _answer_to(known, told)
 
 
 def response(told: Told, if_none_match: str | None) -> Response:
@@ -111,7 +111,7 @@ def response(told: Told, if_none_match: str | None) -> Response:
     return response
 
 
-def _answer_to(if_none_match: str | None, told: Told) -> tuple[int, Headers, bytes]:
+def _answer_to(if_none_match: str | None, told: Told) -> Answer:
     if if_none_match and told.is_known_by(if_none_match):
-        return 304, told.headers, b""
-    return 200, [(b"content-type", b"application/json"), *told.headers], told.body
+        return Answer(304, told.headers)
+    return Answer(200, [(b"content-type", b"application/json"), *told.headers], told.body)

@@ -38,6 +38,7 @@ class KeyRing:
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
         self._keys: dict[str, tuple[str, Principal]] = {}
+        self._verified: dict[str, Principal] = {}
         self._read_at = float("-inf")
         self._catching_up = asyncio.Lock()
 
@@ -52,6 +53,8 @@ class KeyRing:
 
     async def principal_of(self, key: str) -> Principal:
         """Raises Unauthenticated for a key that is malformed, unknown or revoked; which of them is not told."""
+        if verified := self._verified.get(key):
+            return verified
         prefix, _, rest = key.partition("_")
         id, _, secret = rest.partition("_") if prefix == "refit" else ("", "", "")
         if id not in self._keys:
@@ -60,6 +63,7 @@ class KeyRing:
         if not hmac.compare_digest(known_digest, digest_of(secret)):
             remedy = "Ask an admin for `refit keys create`."
             raise Unauthenticated("This key is not known, or was revoked.", remedy=remedy)
+        self._verified[key] = principal
         return principal
 
     async def _read_once_more(self) -> None:
@@ -82,4 +86,6 @@ class KeyRing:
                 row.id: (row.secret_sha256, Principal(row.id, row.name, frozenset(Role(r) for r in row.roles)))
                 for row in rows
             }
+            # Whoever was verified by the keys of before is verified again.
+            self._verified = {}
             self._read_at = began

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 
 class Role(StrEnum):
@@ -32,8 +33,12 @@ class Principal:
     name: str
     roles: frozenset[Role]
 
+    @cached_property
+    def powers(self) -> frozenset[Role]:
+        return self.roles.union(*(INCLUDES[own] for own in self.roles))
+
     def may(self, role: Role) -> bool:
-        return any(role == own or role in INCLUDES[own] for own in self.roles)
+        return role in self.powers
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id})"

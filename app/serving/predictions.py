@@ -1,18 +1,19 @@
 """One prediction: body → rows → the version's answer → bytes. The hot path: it is measured, line by line."""
 
 import asyncio
-import uuid
+import os
 from functools import lru_cache, partial
 
 import numpy as np
 import orjson
 from prometheus_client import Counter
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from app.auth.requires import authenticate
 from app.auth.roles import Role
 from app.errors import Unavailable
-from app.http import Headers, answer, read_body
+from app.express import Answer
+from app.http import read_body
 from app.metrics import PREDICTIONS
 from app.runtimes import Prediction
 from app.serving.bodies import Read, reader_of
@@ -23,31 +24,33 @@ from app.settings import Settings
 # Up to here the answer comes faster than a thread would take it; a larger body must not stall the small ones.
 BYTES_ON_THE_LOOP = 256 * 2**10
 
+JSON = (b"content-type", b"application/json")
 
-async def answer_prediction(scope: Scope, receive: Receive, send: Send) -> bool:
+
+async def answer_prediction(scope: Scope, receive: Receive) -> Answer:
     """A lane: answers every POST /predict/batch."""
     await authenticate(scope, Role.PREDICTOR)
-    headers, body = await predict(scope, receive)
-    await answer(send, 200, headers, body)
-    return True
+    return await predict(scope, receive)
 
 
-async def predict(scope: Scope, receive: Receive) -> tuple[Headers, bytes]:
-    """Headers and body of the answer. Raises what the body's reader and `find` raise, and Unavailable `stale`."""
-    settings: Settings = scope["app"].state.settings
-    replica: Replica = scope["app"].state.replica
+async def predict(scope: Scope, receive: Receive) -> Answer:
+    """Raises what the body's reader and `find` raise; Unavailable `stale` with strict serving and without a lease."""
+    state = scope["app"].state
+    settings: Settings = state.settings
+    replica: Replica = state.replica
     read = reader_of(scope)
-    body = await read_body(receive)
-    if settings.strict_serving and not replica.has_lease:
+    body = await read_body(receive, settings.max_body_bytes)
+    has_lease = replica.has_lease
+    if settings.strict_serving and not has_lease:
         raise Unavailable("This replica has lost its lease.", code="stale", remedy="Ask another replica.")
     target_of = partial(find, replica, settings.max_batch_rows)
-    request_id = str(uuid.uuid4())
+    request_id = os.urandom(16).hex()
     if len(body) <= BYTES_ON_THE_LOOP:
         told = _answer(read, body, target_of, request_id)
     else:
         told = await asyncio.to_thread(_answer, read, body, target_of, request_id)
-    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
-    return headers if replica.has_lease else [*headers, (b"x-model-stale", b"true")], told
+    headers = [JSON, (b"x-request-id", request_id.encode())]
+    return Answer(200, headers if has_lease else [*headers, (b"x-model-stale", b"true")], told)
 
 
 def _answer(read: Read, body: bytes, target_of: Find, request_id: str) -> bytes:

@@ -12,10 +12,10 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import case, delete, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Table, bindparam, case, delete, select
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -106,6 +106,7 @@ class Replica:
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._told: dict[str, tuple[Any, ...]] = {}
+        self._receipts = _receipts(settings.replica_lease_seconds)
 
     @property
     def has_lease(self) -> bool:
@@ -169,21 +170,7 @@ class Replica:
         rows = [self._row(wanted) for wanted in flipped]
         if not rows:
             return
-        upsert = insert(ReplicaSlots).values(rows)
-        new, old = upsert.excluded, ReplicaSlots
-        await session.execute(
-            upsert.on_conflict_do_update(
-                index_elements=[old.replica, old.model],
-                set_={
-                    "lease_until": new.lease_until,
-                    "served": new.served,
-                    "served_at": case((old.served == new.served, old.served_at), else_=clock()),
-                    "warm": new.warm,
-                    "smoke": new.smoke,
-                    "error": new.error,
-                },
-            )
-        )
+        await (await session.connection()).execute(self._receipts, rows)
         told = {row["model"]: (row["served"], row["warm"], row["error"]) for row in rows}
         for model in [model for model in told if told[model] != self._told.get(model)]:
             await notify(session, REPLICAS_CHANNEL, model)
@@ -196,9 +183,7 @@ class Replica:
             "model": wanted.model,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "lease_until": clock() + seconds(self._settings.replica_lease_seconds),
             "served": wanted.generation,
-            "served_at": clock(),
             "warm": standby.number if standby and standby.is_sound else None,
             "smoke": standby.smoke if standby else None,
             "error": self._error(wanted.model, wanted.standby, standby),
@@ -252,6 +237,26 @@ class Replica:
         _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in pending:
             wait.cancel()
+
+
+def _receipts(lease_seconds: float) -> Insert:
+    """Without its rows: a statement that carries them is compiled at every beat, which is most of what a beat costs."""
+    table = cast("Table", ReplicaSlots.__table__)
+    given = ("replica", "model", "host", "pid", "served", "warm", "smoke", "error")
+    values: dict[str, Any] = {name: bindparam(name) for name in given}
+    upsert = insert(table).values(values | {"lease_until": clock() + seconds(lease_seconds), "served_at": clock()})
+    new, old = upsert.excluded, table.c
+    return upsert.on_conflict_do_update(
+        index_elements=[old.replica, old.model],
+        set_={
+            "lease_until": new.lease_until,
+            "served": new.served,
+            "served_at": case((old.served == new.served, old.served_at), else_=clock()),
+            "warm": new.warm,
+            "smoke": new.smoke,
+            "error": new.error,
+        },
+    )
 
 
 async def _read_slots(session: AsyncSession) -> list[Wanted]:

@@ -28,7 +28,7 @@ def _with_binary(name: str, **schema: Any) -> dict[str, Any]:
 )
 async def predict_batch(request: Request, _: Predictor) -> Response:
     """Answers every row by one version, and names it. 422 names the first bad rows and columns."""
-    headers, body = await predictions.predict(request.scope, request.receive)
-    response = Response(body)
+    status, headers, body = await predictions.predict(request.scope, request.receive)
+    response = Response(body, status)
     response.raw_headers.extend(headers)
     return response

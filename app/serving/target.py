@@ -1,7 +1,7 @@
 """Which version answers a request: found once, and everything of the answer comes from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.errors import Invalid, NotFound, Refused, TooLarge, Unavailable
 from app.serving.loaded import Loaded
@@ -10,8 +10,7 @@ from app.serving.replica import Replica, Slots
 SLOTS = ("active", "standby")
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """The slots as the request found them, and the version of the one that it asks."""
 
     slots: Slots

@@ -185,6 +185,12 @@ async def advance(session: AsyncSession, claim: Claim, **figures: Any) -> bool:
     return True
 
 
+async def holds(session: AsyncSession, claim: Claim) -> bool:
+    """Whether the claim stands; if it does, it stands until this transaction ends, because its row is locked."""
+    held = select(TrainingJob.id).where(TrainingJob.state == JobState.RUNNING, _held(claim))
+    return await session.scalar(held.with_for_update(key_share=True)) is not None
+
+
 async def complete(session: AsyncSession, claim: Claim, version: Mapping[str, Any], **figures: Any) -> int | None:
     """Completion and publication are one fenced statement: the number of the new version, or None to the loser."""
     done = (
@@ -237,8 +243,13 @@ async def confirm_cancelled(session: AsyncSession, claim: Claim) -> bool:
 async def release(session: AsyncSession, claim: Claim, *, reason: str, counts: bool, **figures: Any) -> bool:
     """Back to the queue at once, to resume from the checkpoint. An attempt that does not count raises the cap by one.
 
-    An attempt that counts and was the last one fails as `worker_lost`. False to the loser of the claim.
+    An attempt that counts and was the last one fails as `worker_lost`; a job that was asked to cancel is cancelled, for
+    its processes are gone. False to the loser of the claim.
     """
+    asked = _held(claim) & TrainingJob.cancel_requested_at.is_not(None)
+    cancelled = await _move(session, JobState.RUNNING, JobState.CANCELLED, asked, **RELEASED)
+    if await _told(session, cancelled, "job.cancelled", before=JobState.RUNNING, reason=reason):
+        return True
     if counts:
         exhausted = _held(claim) & (TrainingJob.attempt >= TrainingJob.max_attempts)
         if await _give_up(session, exhausted, **RELEASED):

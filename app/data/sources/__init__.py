@@ -31,7 +31,8 @@ class SourceOptions(BaseModel):
     Columns that are neither label, key, time nor ignored are the features, unless `features` names them.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # Each source forbids what it does not know; the document speaks of all of them, and each has options of its own.
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
 
     source: str
     label: str = Field(description="the column to predict")

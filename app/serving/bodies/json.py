@@ -8,8 +8,8 @@ is wrong.
 
 import re
 import threading
-from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -44,8 +44,7 @@ def _thoroughly(body: bytes, find: Find) -> tuple[Target, Batch]:
     return target, to_batch(asked.instances, target.version.predictor.schema)
 
 
-@dataclass(frozen=True)
-class Lists:
+class Lists(NamedTuple):
     model: str | None
     slot: str
     numbers: npt.NDArray[np.float64]  # (rows, columns)
@@ -69,9 +68,15 @@ def _parse(body: bytes) -> Lists | None:
     if body[:1] != b"{":
         return None
     document = _parser(body).parse(body)
-    if not isinstance(document, simdjson.Object) or not _has_our_keys(document):
+    if not isinstance(document, simdjson.Object):
         return None
-    model, slot, rows = document.get("model"), document.get("slot", "active"), document.get("instances")
+    keys = list(document.keys())
+    if len(keys) != len(FIELDS.intersection(keys)) or "instances" not in keys:
+        return None
+    # To ask for a key that is missing costs a C++ exception, as much as an inference.
+    rows = document["instances"]
+    model = document["model"] if "model" in keys else None
+    slot = document["slot"] if "slot" in keys else "active"
     if not isinstance(model, str | None) or slot not in SLOTS or not isinstance(rows, simdjson.Array):
         return None
     # The buffer has no shape, so that is looked at apart: every row as long as the first, and no brackets but theirs.
@@ -82,11 +87,6 @@ def _parse(body: bytes) -> Lists | None:
         return None
     numbers = np.frombuffer(rows.as_buffer(of_type="d"), np.float64)
     return Lists(model, slot, numbers.reshape(count, widths.pop()))
-
-
-def _has_our_keys(document: simdjson.Object) -> bool:
-    names = list(document.keys())
-    return len(names) == len(FIELDS & set(names))
 
 
 def _parser(body: bytes) -> simdjson.Parser:
