@@ -40,6 +40,9 @@ Serial = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary
 CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())]
 
 # A server that accepts and never answers is noticed within fifteen seconds, instead of never.
+# One that was stopped in the middle of a transaction keeps its locks no longer than a replica's lease: neither a swap
+# nor a heartbeat waits for a process that will never go on.
+IDLE_MILLISECONDS = 3_000
 CONNECTION: dict[str, Any] = {
     "application_name": "refit",
     "connect_timeout": 5,
@@ -47,6 +50,7 @@ CONNECTION: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
+    "options": f"-c idle_in_transaction_session_timeout={IDLE_MILLISECONDS}",
 }
 
 # The database's own clock; now() would be stale after waiting for a lock (PROTOCOL).
@@ -58,14 +62,15 @@ def seconds(value: float) -> Any:
     return func.make_interval(0, 0, 0, 0, 0, 0, value)
 
 
-def create_engine(settings: Settings) -> AsyncEngine:
+def create_engine(settings: Settings, **connection: Any) -> AsyncEngine:
+    """`connection` are arguments of psycopg's that are to differ from CONNECTION."""
     return create_async_engine(
         settings.database,
         pool_size=settings.database_pool,
         max_overflow=0,
         pool_timeout=30,
         pool_pre_ping=True,
-        connect_args=CONNECTION,
+        connect_args=CONNECTION | connection,
     )
 
 

@@ -1,5 +1,6 @@
 """What can go wrong, each with its HTTP status and a stable code. `app/http.py` tells it to callers (RFC 9457)."""
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -76,12 +77,22 @@ class Unavailable(RefitError):
     status, code = 503, "unavailable"
 
 
+# Of thousands of faults so many are named; a name is told where it looks like one that somebody may have mistyped.
+MOST_ERRORS = 20
+NAME = re.compile(r"[\w .@-]{1,100}")
+
+
+def told_name(name: object) -> str:
+    """`name` as an error may say it: a caller's own field or column, unless that could be anything."""
+    return str(name) if NAME.fullmatch(str(name)) else "?"
+
+
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
     """Pydantic's errors as `{field, message}`: the path in the body, and what was expected. Never the input."""
     return [
         {
-            "field": ".".join(str(part) for part in e["loc"] if part != "body") or "body",
+            "field": ".".join(told_name(part) for part in e["loc"] if part != "body") or "body",
             "message": e["msg"].removeprefix("Value error, "),
         }
-        for e in errors
+        for e in errors[:MOST_ERRORS]
     ]

@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import http, metrics
 from app.drain import CLOSE
-from app.errors import RefitError
 from app.http import Headers
 
 
@@ -49,10 +48,8 @@ class Express(FastAPI):
             answer = await lane(scope, receive)
         except ClientDisconnect:
             return True
-        except RefitError as error:
-            answer = _told(http.problem_response(error))
-        except Exception as error:  # noqa: BLE001 - as for any route: the trace is for the log, a 500 for the caller
-            answer = _told(http.unexpected(scope["method"], scope["path"], error))
+        except Exception as error:  # noqa: BLE001 - as for any route: the trace is for the log, a problem for the caller
+            answer = _told(http.response_to(Request(scope), error))
         if answer is None:
             return False
         await self._send(send, answer)

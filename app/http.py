@@ -4,7 +4,7 @@ No error ever echoes what the caller sent: a NaN or a secret in a body must not 
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -12,7 +12,9 @@ import orjson
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import DataError, OperationalError
+from psycopg.errors import IdleInTransactionSessionTimeout
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
@@ -37,6 +39,28 @@ Session = Annotated[AsyncSession, Depends(get_session)]
 IfNoneMatch = Annotated[str | None, Header(description="the ETag that is known: 304 where it still holds")]
 
 
+class Problem(BaseModel):
+    """What an error says. More members go with some codes: `reasons`, `models`, `missing`, `more`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    remedy: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
+# What any route may answer besides; `include_router` puts it into the document.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+    }
+    for status in (401, 403, 404, 405, 409, 412, 413, 415, 422, 503)
+}
+
+
 class ProblemResponse(Response):
     media_type = "application/problem+json"
 
@@ -56,19 +80,34 @@ def _refit_error(_: Request, error: Exception) -> Response:
 
 def _validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if any(e["type"] == "json_invalid" for e in error.errors()):
+        return problem_response(_not_json())
     errors = field_errors(error.errors())
     named = ", ".join(dict.fromkeys(e["field"] for e in errors))
     return ProblemResponse(Invalid(f"The request is not valid: {named}.", errors=errors).problem())
 
 
-def _http_error(_: Request, error: Exception) -> Response:
+def _not_json() -> Invalid:
+    return Invalid("The body is not JSON.", code="invalid_json", remedy="Send JSON in UTF-8, not nested too deep.")
+
+
+def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    # FastAPI answers 400 to whatever fails while it reads a body: a limit of ours, or what Python cannot parse.
+    if error.status_code == 400 and error.__cause__ is not None:
+        return problem_response(error.__cause__ if isinstance(error.__cause__, RefitError) else _not_json())
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     problem = RefitError(f"{HTTPStatus(error.status_code).phrase}: /docs lists every route and its methods.", code=code)
     return ProblemResponse(
         problem.problem() | {"status": error.status_code, "title": HTTPStatus(error.status_code).phrase},
-        dict(error.headers) if error.headers else None,
+        {"Allow": _allowed(request)} if error.status_code == 405 else None,
     )
+
+
+def _allowed(request: Request) -> str:
+    """Every method of the path: Starlette names those of the first route that it came by."""
+    known = (route for route in request.app.state.routes if route.path_regex.match(request.scope["path"]))
+    return ", ".join(sorted({method for route in known for method in route.methods}))
 
 
 def _without_postgres(request: Request, error: Exception) -> Response:
@@ -80,32 +119,47 @@ def _without_postgres(request: Request, error: Exception) -> Response:
     return ProblemResponse(problem.problem(), {"Retry-After": "2"})
 
 
+def _interrupted(request: Request, error: Exception) -> Response:
+    """This process was stopped in the middle of a transaction, for so long that Postgres gave it up."""
+    interrupted = isinstance(error, InternalError) and isinstance(error.orig, IdleInTransactionSessionTimeout)
+    return (_without_postgres if interrupted else _unexpected)(request, error)
+
+
 def _not_storable(_: Request, __: Exception) -> Response:
     """What no schema could refuse by its field: a NUL or half a surrogate pair somewhere in free JSON."""
     remedy = "Text may hold neither NUL nor lone surrogates, and whole numbers must fit into 64 bits."
     return ProblemResponse(Invalid("Postgres cannot keep a value of this request.", remedy=remedy).problem())
 
 
-def unexpected(method: str, path: str, error: Exception) -> Response:
+def _unexpected(request: Request, error: Exception) -> Response:
     """A fault of Refit. The trace goes to the log; the caller learns where to look, and nothing of the inside."""
-    log.error("%s %s failed", method, path, exc_info=error)
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     remedy = "Look into the log of the API at this time, and report what it says."
     return ProblemResponse(RefitError("Refit failed to answer this request.", remedy=remedy).problem())
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
-    return unexpected(request.method, request.url.path, error)
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    RefitError: _refit_error,
+    RequestValidationError: _validation_error,
+    HTTPException: _http_error,
+    DataError: _not_storable,
+    UnicodeEncodeError: _not_storable,
+    OperationalError: _without_postgres,
+    InternalError: _interrupted,
+    PoolTimeout: _without_postgres,
+    Exception: _unexpected,
+}
+
+
+def response_to(request: Request, error: Exception) -> Response:
+    """What any error becomes, for whoever answers without FastAPI."""
+    handle = next(handle for known, handle in HANDLERS.items() if isinstance(error, known))
+    return handle(request, error)
 
 
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(RefitError, _refit_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(DataError, _not_storable)
-    app.add_exception_handler(UnicodeEncodeError, _not_storable)
-    app.add_exception_handler(OperationalError, _without_postgres)
-    app.add_exception_handler(PoolTimeout, _without_postgres)
-    app.add_exception_handler(Exception, _unexpected)
+    for known, handle in HANDLERS.items():
+        app.add_exception_handler(known, handle)
 
 
 class LimitBody:
@@ -141,6 +195,10 @@ class LimitBody:
         announced = header(scope, b"content-length")
         if announced.isdigit() and int(announced[:20]) > self.limit:
             return too_large(self.limit)
+        if header(scope, b"upgrade") and (announced not in ("", "0") or header(scope, b"transfer-encoding")):
+            # uvicorn's parser ends where an upgrade begins: the body is lost, and an optional one would not be missed.
+            remedy = "Send the request without it."
+            return Invalid("A body is lost behind `Upgrade`.", code="upgrade_unsupported", remedy=remedy)
         return encoded() if header(scope, b"content-encoding").lower() not in PLAIN else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import db, health, http, metrics, recall, server
@@ -109,16 +110,18 @@ def create_app(config: Settings | None = None) -> FastAPI:
         title="Refit",
         summary="Retrains models, proves that the new one is better, and swaps it in without dropping a request.",
         lifespan=lifespan,
+        redirect_slashes=False,
     )
     app.state.settings = config
     app.state.drain = Drain(config.drain_seconds)
+    app.state.routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     http.install(app)
     # The last one added is the first to see a request.
     app.add_middleware(http.LimitBody, limit=config.max_body_bytes)
     app.add_middleware(metrics.CountRequests)
     app.add_middleware(SayGoodbye, drain=app.state.drain)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, responses=http.PROBLEMS)
     return app
 
 

@@ -21,6 +21,7 @@ from app.http import Headers, header
 from app.news import News, Topic
 
 # What is true by the clock alone (a lease that ran out) and a NOTIFY that was lost are seen after so long.
+# After half of it a poll begins to read again, and waits for nothing.
 FRESH_SECONDS = 1.0
 KEPT = 4_096
 
@@ -48,41 +49,55 @@ class Told:
         return self.etag in if_none_match or if_none_match == "*"
 
 
+Read = Callable[[], Awaitable[Told]]
+
+
 @dataclass(frozen=True)
 class Kept:
+    """An answer, how to read it again, and when that was done last: at which word of the news, at which time."""
+
     told: Told
+    read: Read
     count: int
     read_at: float
 
 
 class Memory:
-    """`fresh` is what a poll is answered with; `recall` reads where there is nothing fresh, once for all who ask."""
+    """`poll` answers what was read before; `recall` reads what never was. Each key is read once for all who ask."""
 
     def __init__(self, news: News) -> None:
         self._news = news
         self._kept: dict[str, Kept] = {}
         self._reading: dict[str, asyncio.Task[Told]] = {}
 
-    def fresh(self, key: str) -> Told | None:
+    async def poll(self, key: str) -> Told | None:
+        """What is kept for `key`, read again where it may have changed; None where nothing is."""
         kept = self._kept.get(key)
-        if kept is None or time.monotonic() - kept.read_at > FRESH_SECONDS:
+        if kept is None:
             return None
-        return kept.told if self._news.is_quiet_since(kept.count, kept.told.topics) else None
+        age = time.monotonic() - kept.read_at
+        if age > FRESH_SECONDS or not self._news.is_quiet_since(kept.count, kept.told.topics):
+            return await self.recall(key, kept.read)
+        if age > FRESH_SECONDS / 2 and key not in self._reading:
+            self._begin(key, kept.read)
+        return kept.told
 
-    async def recall(self, key: str, read: Callable[[], Awaitable[Told]]) -> Told:
+    async def recall(self, key: str, read: Read) -> Told:
         """`read` opens a session of its own: the one who asked first may be gone before it ends."""
-        if told := self.fresh(key):
-            return told
-        if key not in self._reading:
-            reading = self._reading[key] = asyncio.create_task(self._read(key, read))
-            reading.add_done_callback(lambda _: self._reading.pop(key))
-        return await asyncio.shield(self._reading[key])
+        return await asyncio.shield(self._reading.get(key) or self._begin(key, read))
 
-    async def _read(self, key: str, read: Callable[[], Awaitable[Told]]) -> Told:
+    def _begin(self, key: str, read: Read) -> asyncio.Task[Told]:
+        reading = self._reading[key] = asyncio.create_task(self._read(key, read))
+        reading.add_done_callback(lambda _: self._reading.pop(key))
+        # Nobody may be waiting for it, and whoever is gets the error all the same.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return reading
+
+    async def _read(self, key: str, read: Read) -> Told:
         count, read_at = self._news.count, time.monotonic()
         told = await read()
         self._kept.pop(key, None)
-        self._kept[key] = Kept(told, count, read_at)
+        self._kept[key] = Kept(told, read, count, read_at)
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
         return told
@@ -94,13 +109,13 @@ def key_of(scope: Scope) -> str:
 
 
 async def answer_poll(scope: Scope, _: Receive) -> Answer | None:
-    """A lane: 304, or 200 with what is new. Declines what is no poll, and what is not remembered."""
+    """A lane: 304, or 200 with what is new. Declines what is no poll, and what nobody has asked before."""
     known = header(scope, b"if-none-match")
-    told = scope["app"].state.memory.fresh(key_of(scope)) if known else None
-    if told is None:
+    if not known:
         return None
     await authenticate(scope, Role.VIEWER)
-    return _answer_to(known, told)
+    told = await scope["app"].state.memory.poll(key_of(scope))
+    return None if told is None else _answer_to(known, told)
 
 
 def response(told: Told, if_none_match: str | None) -> Response:

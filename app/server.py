@@ -5,6 +5,7 @@ prediction the second call is a tenth of everything that it costs (`make bench`)
 """
 
 import asyncio
+import resource
 import socket
 from typing import Any, cast
 
@@ -49,6 +50,9 @@ def run(application: str, config: Settings) -> None:
 
     `application` names the function that makes the application of a process.
     """
+    # A connection is a descriptor, and a thousand dashboards keep theirs open.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     options: dict[str, Any] = {
         "app": application,
         "factory": True,

@@ -68,10 +68,12 @@ def libraries(pid: int) -> list[str]:
 def start(environment: dict[str, str]) -> tuple[float, float]:
     """Seconds until one more replica of the same service is ready, by the clock and on a processor; it leaves again."""
     port = listen_once(LOOPBACK, 0)
+    # It listens for itself: the socket that `refit up` passes on to its replicas is not passed on to this one.
+    own = {name: value for name, value in environment.items() if name != "REFIT_LISTEN_FD"}
     began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "app.main"],
-        env=environment | {"REFIT_PORT": str(port)},
+        env=own | {"REFIT_PORT": str(port)},
         cwd=os.sep,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

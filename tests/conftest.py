@@ -72,7 +72,8 @@ def store(config: Settings) -> Path:
 
 @pytest.fixture
 async def sessions(config: Settings) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
-    engine = db.create_engine(config)
+    # A test may think for as long as it wants.
+    engine = db.create_engine(config, options="")
     yield db.create_sessions(engine)
     await engine.dispose()
 

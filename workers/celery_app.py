@@ -24,6 +24,8 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options=TRANSPORT,
+    # Redis's own, but what is no message must not end the worker.
+    broker_transport="workers.transport:Transport",
     # Restarting a pool to cancel tasks would lose the bell; leases handle lost connections.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     task_queues=[Queue(name) for name in queues],  # type: ignore[no-untyped-call]  # kombu ships no types

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
@@ -105,14 +106,15 @@ class Dispatcher:
     async def _run_what_waits(self) -> None:
         while not self._draining.is_set() and not self._capacity.locked():
             async with self._capacity:
+                asked_at = time.monotonic()
                 job = await self._claim()
                 if job is None:
                     return
-                await self._run(job)
+                await self._run(job, asked_at)
 
-    async def _run(self, job: TrainingJob) -> None:
+    async def _run(self, job: TrainingJob, asked_at: float) -> None:
         try:
-            await Attempt(self._settings, self._sessions, job, self._draining).run()
+            await Attempt(self._settings, self._sessions, job, self._draining, asked_at).run()
         except Exception:
             # A fault in here must not stop the poll, too; the job's lease runs out and another attempt comes.
             log.exception("job %s: the supervision of its attempt failed", job.id)

@@ -70,7 +70,7 @@ class Journal:
             await self.write()
 
     async def write(self) -> None:
-        """Writes what was collected; if Postgres is away it is kept for the next time."""
+        """Writes what was collected; kept while Postgres is away, forgotten once the claim is lost."""
         figures, stages, points, lines = self._figures, self._stages, self._points, self._lines
         if not (figures or stages or points or lines):
             return
@@ -93,7 +93,8 @@ class Journal:
         lines: list[str],
     ) -> None:
         of_attempt = {"job_id": self._claim.job_id, "attempt": self._claim.attempt}
-        if figures and not await state.advance(session, self._claim, **figures):
+        held = state.advance(session, self._claim, **figures) if figures else state.holds(session, self._claim)
+        if not await held:
             return
         for stage in stages:
             await record(

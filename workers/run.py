@@ -20,6 +20,8 @@ if __name__ == "__main__":
     # Before anything that takes time is imported: the supervisor may die meanwhile.
     lifeline.hold(float(sys.argv[4]))
 
+from sqlalchemy.exc import OperationalError
+
 from app.errors import RefitError
 from app.settings import settings
 from workers.attempt import Inputs, take_inputs, train_and_judge
@@ -30,7 +32,10 @@ Outcome = dict[str, Any]
 
 
 def run(job_id: int, fence: int, tell: Callable[[dict[str, Any]], None]) -> Outcome:  # noqa: PLR0911 - one return a failure
-    """The attempt's outcome: a candidate with its gate report, a plan, or an error with code, message and remedy."""
+    """The attempt's outcome: a candidate with its gate report, a plan, or an error with code, message and remedy.
+
+    Raises OperationalError where Postgres is away: that says nothing of the job, so another attempt reads its inputs.
+    """
     try:
         inputs, pipeline, progress = asyncio.run(_prepare(job_id, tell))
         return train_and_judge(settings().store, inputs, pipeline, progress, fence)
@@ -45,6 +50,8 @@ def run(job_id: int, fence: int, tell: Callable[[dict[str, Any]], None]) -> Outc
         if error.errno == errno.ENOSPC:
             return _failed("disk_full", f"No space is left: {error}.", "Free space in REFIT_STORE_DIR, then resume.")
         return _failed("io_error", str(error), "Check the disk and the network, then resume the job.")
+    except OperationalError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a library throws ends as the job's error, with its trace in the log
         traceback.print_exc()
         return _failed("pipeline_error", f"{type(error).__name__}: {error}", "Read the trace: refit jobs logs ID.")
@@ -53,7 +60,8 @@ def run(job_id: int, fence: int, tell: Callable[[dict[str, Any]], None]) -> Outc
 async def _prepare(job_id: int, tell: Callable[[dict[str, Any]], None]) -> tuple[Inputs, Pipeline, Progress]:
     from app import db
 
-    engine = db.create_engine(settings())
+    # It reads its source, however long that takes, inside a transaction that locks nothing.
+    engine = db.create_engine(settings(), options="")
     try:
         async with db.create_sessions(engine)() as session:
             return await take_inputs(session, settings().store, job_id, find, tell)

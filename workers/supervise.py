@@ -42,7 +42,10 @@ class Attempt:
         sessions: async_sessionmaker[AsyncSession],
         job: TrainingJob,
         draining: asyncio.Event,
+        asked_at: float,
     ) -> None:
+        """`asked_at`: monotonic seconds before the claim was sent. Counted from its answer, a worker that slept in
+        between would train beside whoever was given the job meanwhile."""
         assert job.owner is not None
         self._settings = settings
         self._sessions = sessions
@@ -51,7 +54,7 @@ class Attempt:
         self._claim = Claim(job.id, job.model, job.owner, job.fence, job.attempt)
         self._journal = Journal(sessions, self._claim)
         self._staging = artifacts.staging_of(settings.store, job.id, job.fence)
-        self._deadline = time.monotonic() + settings.job_lease_seconds * (1 - MARGIN)
+        self._deadline = asked_at + settings.job_lease_seconds * (1 - MARGIN)
 
     async def run(self) -> None:
         log.info("job %s of %s: attempt %s", self._job.id, self._job.model, self._claim.attempt)
@@ -164,7 +167,8 @@ class Attempt:
             reason = f"its process ended with {_told(returncode)} and no outcome"
             await state.release(session, self._claim, reason=reason, counts=True)
         else:
-            await self._write_outcome(session, outcome)
+            # A copy: what Postgres did not take is written again.
+            await self._write_outcome(session, dict(outcome))
 
     async def _write_outcome(self, session: AsyncSession, outcome: dict[str, Any]) -> None:
         kind = outcome.pop("outcome")

@@ -12,9 +12,8 @@ import orjson
 
 from app.data.columns import RESERVED, has_times
 from app.data.sources import SourceOptions
-from app.errors import Invalid
+from app.errors import MOST_ERRORS, Invalid, told_name
 
-MOST_ERRORS = 20
 INT64 = 1 << 63
 # What Arrow, Postgres and Python all take for a moment.
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?")
@@ -53,8 +52,7 @@ def _errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str
         if problem is None and name == time:
             problem = _time_problem(value)
         if problem is not None:
-            field = f"rows.{place}.{name}" if name.isprintable() else f"rows.{place}"
-            yield {"field": field, "message": problem}
+            yield {"field": f"rows.{place}.{told_name(name)}", "message": problem}
 
 
 def _time(data: SourceOptions) -> str | None:

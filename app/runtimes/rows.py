@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import Invalid
+from app.errors import Invalid, told_name
 from app.runtimes import Batch
 from app.runtimes.schema import Column, InputSchema
 
@@ -169,7 +169,7 @@ def _object_faults(row: dict[str, Any], schema: InputSchema) -> Iterator[tuple[s
         elif fault := _cell_fault(column, row[column.name]):
             yield column.name, fault
     for name in row.keys() - {column.name for column in schema.columns}:
-        yield name[:100], "is not a column of this model"
+        yield told_name(name), "is not a column of this model"
 
 
 def _cell_fault(column: Column, value: Any) -> str | None:

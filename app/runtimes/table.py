@@ -1,5 +1,6 @@
 """Arrow tables → Batch: how training and the gate read a snapshot. `rows.py` reads JSON the same way."""
 
+import re
 from typing import Literal
 
 import numpy as np
@@ -66,7 +67,7 @@ def _read(table: pa.Table, column: Column) -> NumberArray | TextArray:
 
 def _numbers(values: pa.ChunkedArray) -> NumberArray:
     if kind_of(values.type) != "numeric":
-        raise ValueError(f"must hold numbers, not {values.type}")
+        raise ValueError(f"must hold numbers, not {_said(values.type)}")
     wide = values.cast(pa.float64(), safe=False).to_numpy()
     with np.errstate(over="ignore"):
         narrow: NumberArray = wide.astype(np.float32)
@@ -75,9 +76,14 @@ def _numbers(values: pa.ChunkedArray) -> NumberArray:
     return narrow
 
 
+def _said(type: pa.DataType) -> str:
+    """Without what stands in its brackets: names of fields, a time zone."""
+    return re.split(r"\W", str(type))[0]
+
+
 def _texts(values: pa.ChunkedArray) -> TextArray:
     if kind_of(values.type) is None:
-        raise ValueError(f"must hold names, not {values.type}")
+        raise ValueError(f"must hold names, not {_said(values.type)}")
     if types.is_floating(values.type) or types.is_decimal(values.type):
         values = _whole(values)
     texts: TextArray = pc.fill_null(values.cast(pa.string()), "").to_numpy()

@@ -21,8 +21,8 @@ from app.serving.replica import Replica
 from app.serving.target import Find, Target, find
 from app.settings import Settings
 
-# Up to here the answer comes faster than a thread would take it; a larger body must not stall the small ones.
-BYTES_ON_THE_LOOP = 256 * 2**10
+# Up to here, some thousand rows, a thread costs more than it spares; a larger body must not stall the small ones.
+BYTES_ON_THE_LOOP = 2**20
 
 JSON = (b"content-type", b"application/json")
 

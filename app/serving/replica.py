@@ -148,6 +148,8 @@ class Replica:
             self._lease_ends = began + self._settings.replica_lease_seconds * (1 - MARGIN)
         for wanted in every:
             self._fetch(wanted)
+        for wanted in flipped:
+            self._drop(wanted)
         self._unloaded = {w.model: self._why(w) for w in every if w not in flipped}
 
     async def leave(self) -> None:
@@ -202,11 +204,15 @@ class Replica:
         return self._shelves.setdefault(model, Shelf())
 
     def _fetch(self, wanted: Wanted) -> None:
-        """Starts loading what is wanted and missing, off the event loop; drops what no slot needs."""
+        """Starts loading what is wanted and missing, off the event loop."""
         shelf = self._shelf(wanted.model)
         for number in (wanted.active, wanted.standby):
             if number is not None and shelf.lacks(number):
                 shelf.loading[number] = asyncio.create_task(self._load(shelf, wanted.model, number))
+
+    def _drop(self, wanted: Wanted) -> None:
+        """What no slot needs goes once the receipt has said so: until then a rollback may count on what was warm."""
+        shelf = self._shelf(wanted.model)
         for number in shelf.loaded.keys() - {wanted.active, wanted.standby}:
             del shelf.loaded[number]
 

@@ -6,7 +6,7 @@ import msgspec
 import orjson
 from pydantic import BaseModel, Field
 
-from app.errors import Invalid
+from app.errors import MOST_ERRORS, Invalid, told_name
 from app.runtimes.schema import Label
 
 FIELDS = {"model", "instances", "slot"}
@@ -44,7 +44,8 @@ def decode(body: bytes) -> PredictRequest:
         ) from None
     if not isinstance(told, dict):
         raise Invalid("The body must be an object.", errors=[{"field": "body", "message": "not an object"}])
-    errors = [{"field": name, "message": "unknown field"} for name in sorted(told.keys() - FIELDS)]
+    unknown = sorted(told.keys() - FIELDS)[:MOST_ERRORS]
+    errors = [{"field": told_name(name), "message": "unknown field"} for name in unknown]
     if not isinstance(told.get("instances"), list):
         errors.append({"field": "instances", "message": "must be a list of rows"})
     if not isinstance(told.get("model"), str | None):

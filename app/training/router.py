@@ -29,6 +29,13 @@ from app.training.state import CHANNEL
 from app.training.stream import job_events
 from app.training.tables import TrainingJob
 
+EVENTS = {"content": {"text/event-stream": {"schema": {"type": "object", "description": "server-sent events"}}}}
+
+
+class EventStream(StreamingResponse):
+    media_type = "text/event-stream"
+
+
 router = APIRouter(prefix="/training", tags=["training"])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1)]
@@ -116,7 +123,7 @@ async def show_job(job_id: Id, session: Session, _: Viewer) -> JobView:
     return JobView.of(await service.get_job(session, job_id))
 
 
-@router.get("/jobs/{job_id}/events")
+@router.get("/jobs/{job_id}/events", response_class=EventStream, responses={200: EVENTS})
 async def stream_events(
     job_id: Id,
     request: Request,

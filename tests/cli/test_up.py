@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,10 @@ class Up:
             return self.get("/health/ready").status_code == 200
         except httpx.TransportError:
             return False
+
+    def replicas(self) -> set[int]:
+        """The processes that answer requests."""
+        return {process.pid for process in self.family() if "app.main" in process.cmdline()}
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -131,6 +138,32 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
 def test_replicas_share_one_port(running: Up) -> None:
     pids = {running.get("/health").json()["pid"] for _ in range(50)}
     assert pids == {running.pids["api-1"], running.pids["api-2"]}
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid)
+
+
+def test_a_replica_that_is_told_to_leave_finishes_what_runs_and_no_request_is_lost(running: Up) -> None:
+    stop, told = threading.Event(), []
+
+    def ask() -> None:
+        with httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client:
+            while not stop.is_set():
+                told.append(client.get("/health/live").status_code)
+
+    leaving = running.replicas()
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask) for _ in range(8)]
+        for pid in leaving:
+            os.kill(pid, signal.SIGTERM)
+            soon(partial(is_gone, pid))
+            soon(lambda: len(running.replicas()) == 2)
+        stop.set()
+        for asked in asking:
+            asked.result()
+    assert set(told) == {200}
+    assert not leaving & running.replicas()
 
 
 @pytest.mark.parametrize("service", ["postgres", "broker", "worker", "api-1"])

@@ -1,11 +1,13 @@
 """Replicas and predictions, over HTTP, with real artifacts and the real swap."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
@@ -14,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.registry import artifacts
 from app.registry.promotion import promote
 from app.registry.tables import ReplicaSlots
-from app.serving.replica import Shelf, Slots, Wanted, converge
+from app.serving import predictions
+from app.serving.replica import Replica, Shelf, Slots, Wanted, converge
 from app.settings import Settings
 from tests.artifacts import publish
 from tests.factories import define, replica, version
@@ -181,6 +184,76 @@ def test_a_replicas_generation_never_goes_back() -> None:
 def test_a_replica_does_not_flip_to_what_it_has_not_loaded() -> None:
     held = Slots("fraud", "classifier", 5, None, None)
     assert converge(Wanted("fraud", "classifier", 9, None, 6), held, Shelf()) is None
+
+
+async def test_a_replica_drops_nothing_that_it_has_not_yet_given_up_in_its_receipt(
+    api: FastAPI, client: httpx.AsyncClient, make: Make
+) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    await make(bias=2.0, incumbent=1)
+    await until_warm(client, 2)
+    a_replica: Replica = api.state.replica
+    a_replica._shelf("fraud").loaded[3] = a_replica.slots["fraud"].standby  # type: ignore[assignment]
+    a_replica._fetch(Wanted("fraud", "classifier", 4, 1, 2))
+    assert a_replica._shelf("fraud").loaded.keys() == {1, 2, 3}
+
+
+async def test_a_replica_that_is_leaving_is_not_ready_and_ends_each_connection_with_its_answer(
+    api: FastAPI, client: httpx.AsyncClient, make: Make
+) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    api.state.drain.leaving = True
+    refused = await client.get("/health/ready")
+    assert (refused.status_code, refused.json()["code"]) == (503, "leaving")
+    answers = [refused, await predict(client), await client.get("/model/slots")]
+    assert [answer.headers["Connection"] for answer in answers] == ["close"] * 3
+    assert [answer.status_code for answer in answers[1:]] == [200, 200]
+
+
+async def test_the_express_lane_and_the_route_behind_it_give_the_same_answer(
+    api: FastAPI, client: httpx.AsyncClient, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    asked: list[dict[str, Any]] = [{}, {"instances": []}, {"instances": [["x", 1]]}, {"slot": "standby"}]
+    express = [await predict(client, **body) for body in asked]
+    monkeypatch.setattr(api, "lanes", {})
+    routed = [await predict(client, **body) for body in asked]
+    assert [told(answer) for answer in express] == [told(answer) for answer in routed]
+    assert [answer.status_code for answer in express] == [200, 422, 422, 409]
+
+
+def told(answer: httpx.Response) -> tuple[Any, ...]:
+    body = answer.json()
+    body.pop("request_id", None)
+    return answer.status_code, answer.headers["Content-Type"], body
+
+
+async def test_a_prediction_in_another_format_is_the_same_prediction(client: httpx.AsyncClient, make: Make) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    rows = np.array([[0.5, 1.0], [2.0, np.nan]], np.float32)
+    file = io.BytesIO()
+    np.save(file, rows)
+    as_json = await predict(client, instances=[[0.5, 1.0], [2.0, None]])
+    as_npy = await client.post(
+        "/predict/batch?model=fraud", content=file.getvalue(), headers={"Content-Type": "application/x-npy"}
+    )
+    assert as_npy.status_code == 200, as_npy.text
+    assert as_npy.json()["scores"] == as_json.json()["scores"]
+
+
+async def test_a_fault_of_ours_is_a_problem_on_the_express_lane_as_well(
+    client: httpx.AsyncClient, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(bias=-2.0)
+    await client.post("/model/reload", json={})
+    monkeypatch.setattr(predictions, "_encode", None)
+    failed = await predict(client)
+    assert (failed.status_code, failed.json()["code"]) == (500, "internal")
+    assert "NoneType" not in failed.text
 
 
 @pytest.mark.parametrize(

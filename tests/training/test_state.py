@@ -187,6 +187,18 @@ async def test_a_process_that_dies_three_times_has_failed_as_worker_lost_and_ope
     assert (await session.scalars(select(Incident.job_id))).all() == [job.id]
 
 
+async def test_a_job_that_was_asked_to_cancel_is_not_run_again_by_whoever_comes_next(
+    session: AsyncSession, config: Settings
+) -> None:
+    async with session.begin():
+        await define(session, "fraud")
+        job = await trigger(session, config, "fraud")
+        held = await claim(session)
+        await state.request_cancel(session, job.id, actor="alice", reason=None)
+        assert await state.release(session, held, reason="its worker was told to stop", counts=False)
+    assert (await session.get_one(TrainingJob, job.id, populate_existing=True)).state == state.JobState.CANCELLED
+
+
 async def test_a_worker_that_drains_does_not_use_up_an_attempt(session: AsyncSession, config: Settings) -> None:
     await define(session, "fraud")
     job = await trigger(session, config, "fraud")

@@ -87,7 +87,7 @@ async def running(
     draining: asyncio.Event | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The attempt under supervision, once it has finished a trial; afterwards it has ended, come what may."""
-    attempt = asyncio.create_task(Attempt(worker, sessions, job, draining or asyncio.Event()).run())
+    attempt = asyncio.create_task(Attempt(worker, sessions, job, draining or asyncio.Event(), time.monotonic()).run())
     trials = artifacts.checkpoints_of(worker.store, job.checkpoint_of or job.id) / "trials.json"
     try:
         async with asyncio.timeout(60):
@@ -109,11 +109,34 @@ def processes_of(job: TrainingJob) -> list[psutil.Process]:
     return [p for p in mine if (p.info["cmdline"] or [])[1:4] == wanted and p.info["status"] != psutil.STATUS_ZOMBIE]
 
 
+async def test_a_worker_that_slept_between_its_claim_and_the_answer_does_not_train(
+    begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
+) -> None:
+    job = await begin(params=QUICK)
+    await Attempt(worker, sessions, job, asyncio.Event(), time.monotonic() - LEASE).run()
+    ended = await session.get_one(TrainingJob, job.id)
+    assert (ended.state, ended.version, ended.stage) == ("queued", None, None)
+
+
+async def test_a_result_that_postgres_did_not_take_is_written_again(
+    begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
+) -> None:
+    job = await begin(params=QUICK)
+    attempt = Attempt(worker, sessions, job, asyncio.Event(), time.monotonic())
+    attempt._journal.outcome = {"outcome": "error", "code": "c", "message": "m", "remedy": "r"}
+    async with sessions() as lost:
+        await attempt._write(lost, "exited", 0)
+        await lost.rollback()
+    async with sessions() as other, other.begin():
+        await attempt._write(other, "exited", 0)
+    assert (await _ended(session, job)).state == "failed"
+
+
 async def test_an_attempt_trains_publishes_what_was_judged_and_stages_it(
     begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
 ) -> None:
     job = await begin(params=QUICK)
-    await Attempt(worker, sessions, job, asyncio.Event()).run()
+    await Attempt(worker, sessions, job, asyncio.Event(), time.monotonic()).run()
     ended = await session.get_one(TrainingJob, job.id)
     assert (ended.state, ended.version, ended.progress) == ("completed", 1, 1.0), ended.error
     version = await session.get_one(ModelVersion, ("fraud", 1))
@@ -132,7 +155,7 @@ async def test_a_dry_run_reports_the_plan_and_makes_no_version(
     begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
 ) -> None:
     job = await begin(params=QUICK, dry_run=True)
-    await Attempt(worker, sessions, job, asyncio.Event()).run()
+    await Attempt(worker, sessions, job, asyncio.Event(), time.monotonic()).run()
     ended = await session.get_one(TrainingJob, job.id)
     assert ended.state == "completed"
     assert ended.plan is not None
@@ -168,9 +191,9 @@ async def test_a_killed_process_resumes_from_its_checkpoint_and_gives_the_versio
     async with sessions() as other, other.begin():
         again = await _claim(other)
     assert (again.id, again.attempt) == (job.id, 2)
-    await Attempt(worker, sessions, again, asyncio.Event()).run()
+    await Attempt(worker, sessions, again, asyncio.Event(), time.monotonic()).run()
     uninterrupted = await begin(params=params, note="once more", data_version=(await _ended(session, job)).data_digest)
-    await Attempt(worker, sessions, uninterrupted, asyncio.Event()).run()
+    await Attempt(worker, sessions, uninterrupted, asyncio.Event(), time.monotonic()).run()
     artifact = (await session.scalars(select(ModelVersion.artifact).order_by(ModelVersion.number))).all()
     assert len(artifact) == 2
     assert artifact[0] == artifact[1]
@@ -229,7 +252,7 @@ async def test_stopping_an_attempt_ends_what_it_has_started_too(
     begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession]
 ) -> None:
     hasty = worker.model_copy(update={"cancel_grace_seconds": 0.2})
-    attempt = Attempt(hasty, sessions, await begin(params=QUICK), asyncio.Event())
+    attempt = Attempt(hasty, sessions, await begin(params=QUICK), asyncio.Event(), time.monotonic())
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", LEAVES_A_CHILD, stdout=asyncio.subprocess.PIPE, start_new_session=True
     )
@@ -247,10 +270,10 @@ async def test_stopping_an_attempt_ends_what_it_has_started_too(
 async def test_a_version_is_judged_on_the_holdout_rows_against_the_version_that_is_active(
     begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
 ) -> None:
-    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event()).run()
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event(), time.monotonic()).run()
     async with sessions() as other, other.begin():
         await swap.reload(other, Change("fraud", "test"), watch_minutes=0)
-    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event()).run()
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event(), time.monotonic()).run()
     version = await session.get_one(ModelVersion, ("fraud", 2))
     data = await session.get_one(DataVersion, ("fraud", version.data_version))
     assert (version.incumbent, version.gate["incumbent"]) == (1, 1)
@@ -263,11 +286,15 @@ async def test_out_of_memory_is_tried_once_more_at_half_the_batch_and_no_oftener
     job = await begin(params=QUICK)
     out_of_memory = {"outcome": "error", "code": "out_of_memory", "message": "m", "remedy": "r"}
     async with sessions() as other, other.begin():
-        await Attempt(worker, sessions, job, asyncio.Event())._write_outcome(other, dict(out_of_memory))
+        await Attempt(worker, sessions, job, asyncio.Event(), time.monotonic())._write_outcome(
+            other, dict(out_of_memory)
+        )
         again = await _claim(other)
     assert (again.id, again.memory_scale) == (job.id, 0.5)
     async with sessions() as other, other.begin():
-        await Attempt(worker, sessions, again, asyncio.Event())._write_outcome(other, dict(out_of_memory))
+        await Attempt(worker, sessions, again, asyncio.Event(), time.monotonic())._write_outcome(
+            other, dict(out_of_memory)
+        )
     ended = await _ended(session, job)
     assert ended.error is not None
     assert (ended.state, ended.error["code"]) == ("failed", "out_of_memory")
@@ -279,7 +306,7 @@ async def test_too_little_new_data_fails_with_its_figures_before_anything_is_tra
     job = await begin(params=QUICK)
     async with sessions() as other, other.begin():
         await other.execute(text("UPDATE training_jobs SET min_new_samples = 1000"))
-    await Attempt(worker, sessions, job, asyncio.Event()).run()
+    await Attempt(worker, sessions, job, asyncio.Event(), time.monotonic()).run()
     ended = await _ended(session, job)
     assert ended.error is not None
     assert (ended.state, ended.error["code"]) == ("failed", "insufficient_data")
@@ -331,3 +358,17 @@ async def _state(sessions: async_sessionmaker[AsyncSession], job: TrainingJob) -
 
 async def _ended(session: AsyncSession, job: TrainingJob) -> TrainingJob:
     return await session.get_one(TrainingJob, job.id, populate_existing=True)
+
+
+async def test_an_attempt_that_cannot_reach_postgres_leaves_the_job_to_another(
+    begin: Begin,
+    worker: Settings,
+    sessions: async_sessionmaker[AsyncSession],
+    session: AsyncSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = await begin(params=QUICK)
+    monkeypatch.setenv("REFIT_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    await Attempt(worker, sessions, job, asyncio.Event(), time.monotonic()).run()
+    ended = await _ended(session, job)
+    assert (ended.state, ended.attempt, ended.error) == ("queued", 1, None)

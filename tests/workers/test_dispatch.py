@@ -22,7 +22,9 @@ class Begun:
     jobs: list[int]
     one: threading.Event
 
-    def __init__(self, settings: Settings, sessions: object, job: TrainingJob, draining: object) -> None:
+    def __init__(
+        self, settings: Settings, sessions: object, job: TrainingJob, draining: object, asked_at: float
+    ) -> None:
         self._job = job
 
     async def run(self) -> None:

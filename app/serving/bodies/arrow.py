@@ -43,13 +43,26 @@ def read(body: bytes, target: Target) -> Batch:
         raise _invalid(f"{unknown} columns of the stream are not columns of this model.")
     if len(set(table.column_names)) < len(table.column_names):
         raise _invalid("The stream has several columns of one name.")
+    if table.num_columns == len(schema.numeric) and all(map(_is_number, table.schema.types)):
+        return numbers_to_batch(_tensor(table.select(schema.numeric).combine_chunks()), schema)
     return to_batch(table, schema)
+
+
+def _is_number(type: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(type) or pa.types.is_integer(type))
+
+
+def _tensor(table: pa.Table) -> npt.NDArray[Any]:
+    """All columns at once; null becomes NaN."""
+    [batch] = table.to_batches()
+    numbers: npt.NDArray[Any] = batch.to_tensor(null_to_nan=True).to_numpy()
+    return numbers
 
 
 def _matrix(rows: pa.FixedSizeListArray) -> npt.NDArray[Any]:
     """One column of lists of equal length is the array (n, columns) itself."""
     values = rows.flatten()
-    if rows.null_count or not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+    if rows.null_count or not _is_number(values.type):
         raise _invalid("A column of lists must hold numbers, and no row may be null.")
     matrix: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False).reshape(len(rows), -1)
     return matrix

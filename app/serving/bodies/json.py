@@ -25,7 +25,7 @@ from app.serving.target import SLOTS, Find, Target
 MEDIA_TYPE = "application/json"
 
 # A parser keeps the memory of its largest document, so each thread keeps one for the small ones only.
-KEPT_BYTES = 2**20
+KEPT_BYTES = 2**20  # as many as are decoded on the loop
 # The beginning of a body whose rows are objects, as clients write it: the model, if it is named, stands first.
 OBJECTS = re.compile(rb'{\s*(?:"model"\s*:\s*"([^"\\]*)"\s*,\s*)?"instances"\s*:\s*\[\s*{')
 

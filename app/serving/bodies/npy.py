@@ -23,13 +23,15 @@ def read(body: bytes, target: Target) -> Batch:
     file = io.BytesIO(body)
     try:
         shape, by_columns, dtype = HEADERS[np.lib.format.read_magic(file)](file)
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, EOFError, OverflowError):
+    except Exception:  # noqa: BLE001 - whatever numpy stumbles over, this is no header that it has written
         raise _invalid("The body is not an array as numpy.save writes it.") from None
     if dtype.kind not in "fiu":
         raise _invalid("The array must hold numbers.")
     if len(shape) != 2:
         raise _invalid(f"The array has {len(shape)} dimensions, expected 2: rows and columns.")
-    if len(body) - file.tell() != math.prod(shape) * dtype.itemsize or min(shape) < 0:
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise _invalid("The array's shape is not made of counts.")
+    if len(body) - file.tell() != math.prod(shape) * dtype.itemsize:
         raise _invalid("The array's data is not as long as its header says.")
     target.expect(shape[0])
     numbers = np.frombuffer(body, dtype, offset=file.tell())

@@ -1,0 +1,141 @@
+"""Every route, the role that it needs, and one harmless request to it: what it answers, and changes nothing.
+
+This is the declaration that the application is held against: a route without an entry, or with another role, is named.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from fastapi.routing import APIRoute
+
+from app.auth import requires
+from app.auth.roles import Role
+from app.main import ROUTERS
+
+Json = dict[str, Any]
+
+# The models of the service that is asked: numbers only, with a category, and one that takes posted samples.
+NUMERIC, MIXED, POSTED = "tumours", "customers", "posted"
+
+
+@dataclass(frozen=True)
+class Route:
+    """`status` and `code` are the answer to `path` with `at`, `query` and `body`, asked by an admin.
+
+    `text` is a field of the body that takes text alone; `body_optional` where no body at all is a request as well.
+    """
+
+    method: str
+    path: str
+    role: Role | None
+    status: int = 200
+    code: str | None = None
+    at: Json = field(default_factory=dict)
+    query: str = ""
+    body: Json | None = None
+    text: str = "model"
+    body_optional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def target(self) -> str:
+        return self.path.format(**self.at) + (f"?{self.query}" if self.query else "")
+
+    @property
+    def is_hot(self) -> bool:
+        """Predictions decode their body by hand, and take other formats than JSON."""
+        return self.path == "/predict/batch"
+
+
+def _get(path: str, role: Role | None = Role.VIEWER, query: str = "", **at: Any) -> Route:
+    return Route("GET", path, role, at=at, query=query)
+
+
+def _refused(path: str, role: Role, status: int, code: str, body: Json | None, **rest: Any) -> Route:
+    return Route(rest.pop("method", "POST"), path, role, status, code, body=body, **rest)
+
+
+OF_MODEL = f"model={NUMERIC}"
+ABSENT = {"model": "absent"}
+WHY = {"reason": "none"}
+ABSENT_TYPE = {"type": "absent", "data": {"source": "samples", "label": "y"}}
+
+ROUTES = (
+    _get("/training/status", query=OF_MODEL),
+    _get("/training/types"),
+    _get("/training/workers"),
+    _get("/training/jobs"),
+    _get("/training/jobs/{job_id}", job_id=1),
+    _get("/training/jobs/{job_id}/events", job_id=1),
+    _get("/training/jobs/{job_id}/logs", job_id=1),
+    _get("/training/jobs/{job_id}/metrics", job_id=1),
+    _refused("/training/trigger", Role.TRAINER, 404, "model_not_found", ABSENT),
+    _refused(
+        "/training/jobs/{job_id}/cancel", Role.TRAINER, 409, "job_ended", WHY,
+        at={"job_id": 1}, text="reason", body_optional=True,
+    ),
+    _refused("/training/jobs/{job_id}/resume", Role.TRAINER, 409, "not_resumable", None, at={"job_id": 1}),
+    _get("/model/slots", query=OF_MODEL),
+    _get("/model/versions", query=OF_MODEL),
+    _get("/model/versions/{model}/{number}", model=NUMERIC, number=1),
+    _get("/model/diff", query=f"{OF_MODEL}&older=1&newer=1"),
+    _get("/model/history", query=OF_MODEL),
+    _refused("/model/reload", Role.OPERATOR, 404, "model_not_found", ABSENT, body_optional=True),
+    _refused("/model/rollback", Role.OPERATOR, 404, "model_not_found", ABSENT | WHY),
+    _refused("/model/hold", Role.OPERATOR, 404, "model_not_found", ABSENT | WHY),
+    _refused("/model/unhold", Role.OPERATOR, 404, "model_not_found", ABSENT | WHY),
+    _refused(
+        "/model/versions/{model}/{number}/stage", Role.OPERATOR, 404, "version_not_found", WHY,
+        at={"model": NUMERIC, "number": 99}, text="reason", body_optional=True,
+    ),
+    _refused("/predict/batch", Role.PREDICTOR, 404, "model_not_found", ABSENT | {"instances": [[1.0]]}),
+    _get("/models"),
+    _get("/models/{model}", model=NUMERIC),
+    _get("/models/{model}/revisions", model=NUMERIC),
+    _refused(
+        "/models/{model}", Role.OPERATOR, 422, "unknown_model_type", ABSENT_TYPE,
+        method="PUT", at={"model": NUMERIC}, text="type",
+    ),
+    _refused("/data/samples", Role.REPORTER, 404, "model_not_found", ABSENT | {"rows": [{"y": 1}]}),
+    _refused("/data/quality", Role.REPORTER, 404, "model_not_found", ABSENT | {"status": "healthy", "source": "none"}),
+    _get("/data/versions"),
+    _get("/events"),
+    _get("/incidents"),
+    _refused("/incidents", Role.OPERATOR, 404, "model_not_found", ABSENT | {"severity": "P4", "title": "none"}),
+    _refused(
+        "/incidents/{id}/close", Role.OPERATOR, 404, "incident_not_found", {"note": "none"},
+        at={"id": 999_999}, text="note",
+    ),
+    _get("/keys", Role.ADMIN),
+    _refused("/keys", Role.ADMIN, 422, "invalid", {"name": "none", "roles": []}, text="name"),
+    _refused("/keys/{id}", Role.ADMIN, 404, "key_not_found", None, method="DELETE", at={"id": "absent"}),
+    _get("/health", None),
+    _get("/health/live", None),
+    _get("/health/ready", None),
+)  # fmt: skip
+
+# HEAD answers where a load balancer asks.
+HEADS = ("/health/live", "/health/ready")
+
+
+def undeclared(document: Json) -> list[str]:
+    """What the OpenAPI document and the routers say otherwise than ROUTES, as sentences."""
+    told = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    known = {str(route): route.role for route in ROUTES}
+    asked = dict(_asked_roles())
+    return (
+        [f"{name} is not declared here" for name in sorted(told - known.keys())]
+        + [f"{name} is declared here and not in the document" for name in sorted(known.keys() - told)]
+        + [f"{n} asks for {asked[n]}, declared is {known[n]}" for n in known if n in asked and asked[n] != known[n]]
+    )
+
+
+def _asked_roles() -> Iterator[tuple[str, Role | None]]:
+    """The role that each router asks for; what is no function of FastAPI is held by its answers alone."""
+    role_of = {get_args(getattr(requires, role.capitalize()))[1].dependency: role for role in Role}
+    for route in (route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)):
+        roles = [role_of[asked.call] for asked in route.dependant.dependencies if asked.call in role_of]
+        yield from ((f"{method} {route.path}", roles[0] if roles else None) for method in route.methods or ())

@@ -1,0 +1,27 @@
+"""What Postgres holds, as one digest a table: a request that was refused leaves all of them as they were."""
+
+import hashlib
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from app.cli.embedded.folder import LOOPBACK, Servers
+from app.cli.embedded.postgres import DATABASE, USER
+
+# Rows that replicas and workers renew by themselves.
+HEARTBEATS = frozenset({"replica_slots", "workers", "model_types"})
+
+
+def truth(folder: Path) -> dict[str, str]:
+    """{table: digest of its rows} of the service in `folder`."""
+    servers = Servers.model_validate_json((folder / "servers.json").read_bytes())
+    password, port = servers.postgres_password, servers.postgres_port
+    with psycopg.connect(dbname=DATABASE, user=USER, host=LOOPBACK, port=port, password=password) as connection:
+        named = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        return {name: _digest(connection, name) for (name,) in sorted(named) if name not in HEARTBEATS}
+
+
+def _digest(connection: psycopg.Connection[tuple[str]], table: str) -> str:
+    query = sql.SQL("SELECT t::text FROM {} t ORDER BY 1").format(sql.Identifier(table))
+    return hashlib.sha256("\n".join(row for (row,) in connection.execute(query)).encode()).hexdigest()

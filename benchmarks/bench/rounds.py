@@ -1,0 +1,104 @@
+"""Systems measured in turns, so that all of them see the same noise; medians and spread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from benchmarks.bench.bodies import Named
+from benchmarks.bench.load import Load, measure
+from benchmarks.bench.systems import System
+from benchmarks.peers import Request
+from benchmarks.peers.model import Version
+from benchmarks.report import progress
+
+WARM_CONNECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table: so many rows of a format, over so many connections to so many processes of a system."""
+
+    system: str
+    processes: int
+    format: str
+    rows: int
+    connections: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What each round saw."""
+
+    rounds: Sequence[Load]
+    kilobytes: float
+
+    @property
+    def rate(self) -> float:
+        return median(load.rate for load in self.rounds)
+
+    @property
+    def p99(self) -> float:
+        return median(load.p99 for load in self.rounds)
+
+    @property
+    def wrong(self) -> int:
+        return sum(load.wrong for load in self.rounds)
+
+    def spread(self) -> str:
+        rates = [load.rate for load in self.rounds]
+        told = f"{self.rate:,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
+        return f"{told} [!] {self.wrong} wrong" if self.wrong else told
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a cell is measured."""
+
+    cell: Cell
+    system: System
+    request: Request
+
+
+Results = dict[Cell, Measured]
+
+
+@dataclass
+class Found:
+    """Of one number of processes: what was measured, what could not be had and why, MiB after the load, start-up."""
+
+    processes: int
+    results: Results = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    megabytes: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def of(self, system: str, format: str, rows: int, connections: int) -> Measured | None:
+        """None where it was not measured."""
+        return self.results.get(Cell(system, self.processes, format, rows, connections))
+
+
+def check(trials: Sequence[Trial], rows: Named, version: Version) -> None:
+    """Each system answers each kind of request once, and then a second of them. Raises RuntimeError."""
+    for trial in {(t.cell.system, t.cell.format, t.cell.rows): t for t in trials}.values():
+        with trial.system.awake():
+            trial.system.check(trial.request, rows[: trial.cell.rows], version)
+    for trial in {t.cell.system: t for t in trials}.values():
+        with trial.system.awake():
+            measure(trial.system.url, trial.request, WARM_CONNECTIONS, 1)
+
+
+def run(trials: Sequence[Trial], rounds: int, seconds: int) -> Results:
+    """Every trial once a round, in the order given: the systems that are compared stand beside each other."""
+    loads: dict[Cell, list[Load]] = {trial.cell: [] for trial in trials}
+    for number in range(rounds):
+        progress(f"round {number + 1} of {rounds}: {len(trials)} cells of {seconds} s")
+        for trial in trials:
+            loads[trial.cell].append(_measure(trial, seconds))
+    return {trial.cell: Measured(loads[trial.cell], len(trial.request.body) / 1000) for trial in trials}
+
+
+def _measure(trial: Trial, seconds: int) -> Load:
+    """Two processes share all cores with the client; one is measured apart from it."""
+    apart = trial.cell.processes == 1
+    with trial.system.awake():
+        return measure(trial.system.url, trial.request, trial.cell.connections, seconds, apart=apart)
