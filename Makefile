@@ -49,10 +49,25 @@ api-process: $(READY) ## What a process of the API weighs and how fast it starts
 latency: $(READY) ## From the trigger to the first stage, N=20 times, and of what that is made
 	$(BIN)/python -m benchmarks.latency $(N)
 
+bench: $(READY) ## Requests, polls and changes of version against what one would pick instead; N=1 is short, N=4 long
+	$(BIN)/python -m benchmarks.bench $(N)
+
+swaps: $(READY) ## N=2000 reloads and rollbacks under load on three replicas, and rollback whatever else is away
+	$(BIN)/python -m benchmarks.swaps $(N)
+
+chaos: $(READY) ## N=75 faults of 25 kinds while clients call; then the truths against what they saw; SEED=1
+	$(BIN)/python -m benchmarks.chaos $(N) $(if $(SEED),--seed $(SEED))
+
+verify: $(READY) ## Both protocols searched by Spin, and the coordinator killed at every statement; N=2 is short, 3 long
+	$(BIN)/python -m benchmarks.verify $(N)
+
+bad-input: $(READY) ## N=100 percent of a corpus of bad input on every route; role x method x route; schemathesis
+	$(BIN)/python -m benchmarks.bad_input $(N)
+
 images: $(READY) ## Both images by buildah (BUILD_OPTIONS=…), and a job through containers of them
 	$(BIN)/python -m benchmarks.images $(BUILD_OPTIONS)
 
-SHOWN := runbook datasets burst kills api-process latency
+SHOWN := runbook datasets burst kills api-process latency bench swaps chaos verify bad-input
 
 show: $(READY) ## All of these, one after the other
 	@short=; for shown in $(SHOWN); do $(MAKE) --no-print-directory $$shown || short="$$short $$shown"; done; \

@@ -27,7 +27,7 @@ async def live() -> dict[str, str]:
 async def ready(request: Request) -> dict[str, str]:
     """200 while this replica holds its lease and answers with the present generation of every model; else 503."""
     replica = request.app.state.replica
-    if request.app.state.drain.leaving:
+    if request.app.state.leaving:
         raise Unavailable("This replica is leaving.", code="leaving", remedy="Ask another one.")
     if replica.unloaded:
         raise Unavailable(

@@ -17,7 +17,6 @@ from app.auth.keyring import KeyRing
 from app.auth.router import router as keys
 from app.data.router import router as data
 from app.definitions.router import router as definitions
-from app.drain import Drain, SayGoodbye
 from app.events.router import router as events
 from app.express import Express
 from app.monitoring.router import router as incidents
@@ -82,7 +81,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     for task in running:
         task.add_done_callback(_tell_if_it_failed)
     await state.replica.joined()
-    state.drain.before_sigterm()
     # What stands now stands until the end: a full collection that walks it holds every request up for that long.
     gc.collect()
     gc.freeze()
@@ -113,13 +111,11 @@ def create_app(config: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = config
-    app.state.drain = Drain(config.drain_seconds)
     app.state.routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     http.install(app)
     # The last one added is the first to see a request.
     app.add_middleware(http.LimitBody, limit=config.max_body_bytes)
     app.add_middleware(metrics.CountRequests)
-    app.add_middleware(SayGoodbye, drain=app.state.drain)
     for router in ROUTERS:
         app.include_router(router, responses=http.PROBLEMS)
     return app

@@ -64,17 +64,18 @@ Results = dict[Cell, Measured]
 
 @dataclass
 class Found:
-    """Of one number of processes: what was measured, what could not be had and why, MiB after the load, start-up."""
+    """Of one number of processes: what was measured, what could not be had and why, MiB after the load, start-up.
+
+    All systems by the same body are `compared`; `formats` are Refit's bodies, measured later and compared only with
+    each other and with what was measured beside them.
+    """
 
     processes: int
-    results: Results = field(default_factory=dict)
+    compared: Results = field(default_factory=dict)
+    formats: Results = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     megabytes: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-
-    def of(self, system: str, format: str, rows: int, connections: int) -> Measured | None:
-        """None where it was not measured."""
-        return self.results.get(Cell(system, self.processes, format, rows, connections))
 
 
 def check(trials: Sequence[Trial], rows: Named, version: Version) -> None:

@@ -2,7 +2,7 @@
 
 from benchmarks.bench.bodies import FORMATS, LISTS
 from benchmarks.bench.markdown import table
-from benchmarks.bench.rounds import Found, Measured
+from benchmarks.bench.rounds import Cell, Found, Measured, Results
 from benchmarks.bench.systems import REFIT
 from benchmarks.peers.uvicorn import BARE
 
@@ -39,12 +39,12 @@ def _missing(found: Found) -> str:
 
 
 def _of_system(found: Found, system: str) -> list[str]:
-    cells = [found.of(system, LISTS, 100, connections) for connections in CONNECTIONS]
+    cells = _cells(found.compared, found, system, LISTS, 100)
     at_8 = cells[1]
     return [
         system,
         *(_spread(cell) for cell in cells),
-        _times(cells[2], found.of(BARE.name, LISTS, 100, 64)),
+        _times(cells[2], _cells(found.compared, found, BARE.name, LISTS, 100)[2]),
         f"{at_8.p99:.1f}" if at_8 else NOTHING,
         f"{found.megabytes[system]:,.0f}",
         f"{found.seconds[system]:.1f}",
@@ -64,22 +64,26 @@ def _processes(found: Found) -> str:
 def _lines(found: Found) -> list[list[str]]:
     """By rows, then Refit before the bare application, each in the order of FORMATS."""
     order = list(FORMATS)
-    cells = [cell for cell in found.results if cell.system in (REFIT, BARE.name)]
-    kinds = {(cell.rows, cell.system != REFIT, order.index(cell.format)) for cell in cells}
+    kinds = {(cell.rows, cell.system != REFIT, order.index(cell.format)) for cell in found.formats}
     return [_line(found, rows, BARE.name if is_bare else REFIT, order[at]) for rows, is_bare, at in sorted(kinds)]
 
 
 def _line(found: Found, rows: int, system: str, format: str) -> list[str]:
-    cells = [found.of(system, format, rows, connections) for connections in CONNECTIONS]
+    cells = _cells(found.formats, found, system, format, rows)
     at_8 = cells[1]
     return [
         f"{'Refit' if system == REFIT else 'bare'}, {format}",
         f"{rows:,}",
         f"{at_8.kilobytes:,.1f}" if at_8 else NOTHING,
         *(_spread(cell) for cell in cells),
-        _times(cells[2], found.of(BARE.name, LISTS, rows, 64)),
+        _times(cells[2], _cells(found.formats, found, BARE.name, LISTS, rows)[2]),
         f"{at_8.p99:.1f}" if at_8 else NOTHING,
     ]
+
+
+def _cells(results: Results, found: Found, system: str, format: str, rows: int) -> list[Measured | None]:
+    """Of one line, by connections; None where it was not measured."""
+    return [results.get(Cell(system, found.processes, format, rows, connections)) for connections in CONNECTIONS]
 
 
 def _spread(cell: Measured | None) -> str:

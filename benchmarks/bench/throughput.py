@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 
-from benchmarks.bench import bodies, goals, tables
+from benchmarks.bench import goals, tables
 from benchmarks.bench.alone import alone
-from benchmarks.bench.bodies import ARROW, FORMATS, LISTS, NPY, Named
+from benchmarks.bench.bodies import FORMATS, LISTS, NPY, Named
 from benchmarks.bench.load import check_wrk
 from benchmarks.bench.rounds import Cell, Found, Trial, check, run
 from benchmarks.bench.setting import Setting
@@ -20,7 +21,7 @@ from benchmarks.service import Service, running
 ROWS = (1, 100, 1_000)
 CONNECTIONS = (1, 8, 64)
 SHORT_CONNECTIONS = (8, 64)
-ROUNDS, SHORT_ROUNDS = 3, 2
+ROUNDS, FEW_ROUNDS = 3, 2
 
 
 def measure(setting: Setting, told: Report) -> str:
@@ -52,18 +53,22 @@ def _found(setting: Setting, service: Service, version: Version, processes: int)
         ours = stack.enter_context(refit(service, processes))
         others = list(_peers(stack, setting, version, rows[:100], found))
         everybody = [ours, *others]
-        connections = CONNECTIONS if setting.is_full else SHORT_CONNECTIONS
-        trials = [_lists(system, processes, rows, 100, some) for some in connections for system in everybody]
+        trials = [
+            _lists(system, processes, rows, 100, connections)
+            for connections in (CONNECTIONS if setting.is_full else SHORT_CONNECTIONS)
+            for system in everybody
+        ]
         check(trials, rows, version)
-        rounds = ROUNDS if setting.is_full else SHORT_ROUNDS
-        found.results |= run(trials, rounds, max(1, setting.size // 2))
+        # One process is what is judged.
+        often, long = (ROUNDS, max(1, setting.size // 2)) if setting.is_full and processes == 1 else (FEW_ROUNDS, 1)
+        found.compared = run(trials, often, long)
         found.megabytes = {system.name: system.megabytes() for system in everybody}
         found.seconds = {system.name: system.seconds() for system in everybody}
         if setting.is_full:
             [bare] = [system for system in others if system.name == BARE.name]
             trials = list(_bodies(ours, bare, service, processes, rows))
             check(trials, rows, version)
-            found.results |= run(trials, rounds if processes == 1 else SHORT_ROUNDS, 1)
+            found.formats = run(trials, often, 1)
     return found
 
 
@@ -90,16 +95,13 @@ def _lists(system: System, processes: int, rows: Named, count: int, connections:
 
 
 def _bodies(ours: System, bare: System, service: Service, processes: int, rows: Named) -> Iterator[Trial]:
-    """Each format of Refit's (npy by one process only), and lists and Arrow as the bare application reads them."""
-    for count in ROWS:
-        for connections in CONNECTIONS:
-            for format, written in FORMATS.items():
-                if format != NPY or processes == 1:
-                    cell = Cell(ours.name, processes, format, count, connections)
-                    yield Trial(cell, ours, keyed(service, written(rows[:count])))
-            yield _lists(bare, processes, rows, count, connections)
-            cell = Cell(bare.name, processes, ARROW, count, connections)
-            yield Trial(cell, bare, bodies.arrow(rows[:count]))
+    """Each format of Refit's (npy by one process only), and lists as the bare application reads them."""
+    formats = {format: write for format, write in FORMATS.items() if format != NPY or processes == 1}
+    for count, connections in product(ROWS, CONNECTIONS):
+        for format, write in formats.items():
+            cell = Cell(ours.name, processes, format, count, connections)
+            yield Trial(cell, ours, keyed(service, write(rows[:count])))
+        yield _lists(bare, processes, rows, count, connections)
 
 
 if __name__ == "__main__":

@@ -140,6 +140,21 @@ def test_replicas_share_one_port(running: Up) -> None:
     assert pids == {running.pids["api-1"], running.pids["api-2"]}
 
 
+@pytest.mark.parametrize("service", ["postgres", "broker", "worker", "api-1"])
+def test_whatever_is_killed_comes_back(running: Up, service: str) -> None:
+    name = psutil.Process(running.pids[service]).cmdline()
+    known = {child.pid for child in running.family()}
+    os.kill(running.pids[service], signal.SIGKILL)
+
+    def its_successor() -> list[int]:
+        family = psutil.Process(running.process.pid).children()
+        return [child.pid for child in family if child.pid not in known and child.cmdline() == name]
+
+    soon(its_successor)
+    running.pids[service] = its_successor()[0]
+    soon(lambda: running.is_ready() and running.get("/training/jobs").status_code == 200)
+
+
 def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid)
 
@@ -164,21 +179,6 @@ def test_a_replica_that_is_told_to_leave_finishes_what_runs_and_no_request_is_lo
             asked.result()
     assert set(told) == {200}
     assert not leaving & running.replicas()
-
-
-@pytest.mark.parametrize("service", ["postgres", "broker", "worker", "api-1"])
-def test_whatever_is_killed_comes_back(running: Up, service: str) -> None:
-    name = psutil.Process(running.pids[service]).cmdline()
-    known = {child.pid for child in running.family()}
-    os.kill(running.pids[service], signal.SIGKILL)
-
-    def its_successor() -> list[int]:
-        family = psutil.Process(running.process.pid).children()
-        return [child.pid for child in family if child.pid not in known and child.cmdline() == name]
-
-    soon(its_successor)
-    running.pids[service] = its_successor()[0]
-    soon(lambda: running.is_ready() and running.get("/training/jobs").status_code == 200)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells children that their parent died")

@@ -204,7 +204,7 @@ async def test_a_replica_that_is_leaving_is_not_ready_and_ends_each_connection_w
 ) -> None:
     await make(bias=-2.0)
     await client.post("/model/reload", json={})
-    api.state.drain.leaving = True
+    api.state.leaving = True
     refused = await client.get("/health/ready")
     assert (refused.status_code, refused.json()["code"]) == (503, "leaving")
     answers = [refused, await predict(client), await client.get("/model/slots")]
