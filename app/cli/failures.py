@@ -48,6 +48,7 @@ BY_STATUS: Mapping[int, Exit] = {
     409: Exit.CONFLICT,
     412: Exit.CONFLICT,
     413: Exit.USAGE,
+    415: Exit.USAGE,
     422: Exit.USAGE,
     502: Exit.UNREACHABLE,
     503: Exit.UNREACHABLE,
