@@ -221,25 +221,14 @@ def header(scope: Scope, name: bytes) -> str:
 
 async def read_body(receive: Receive, limit: int) -> bytes:
     """The whole body of a request. Raises TooLarge, or ClientDisconnect where the caller is gone before its end."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    if not message.get("more_body"):
-        return body
-    parts, size = [body], len(body)
-    async for part in _rest(receive):
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise too_large(limit)
-    return b"".join(parts)
-
-
-async def _rest(receive: Receive) -> AsyncIterator[bytes]:
-    message: Message = {"more_body": True}
-    while message.get("more_body"):
+    parts, size, more = [], 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        yield message.get("body", b"")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise too_large(limit)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

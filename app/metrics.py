@@ -1,5 +1,6 @@
-"""What Prometheus scrapes: requests and predictions of this process; jobs, slots and replicas read from Postgres."""
+"""What Prometheus scrapes: requests and predictions; jobs, slots and replicas read from Postgres."""
 
+import os
 import time
 from collections.abc import Iterable
 from functools import lru_cache
@@ -7,12 +8,14 @@ from functools import lru_cache
 from fastapi import APIRouter, Request, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
+    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +27,9 @@ from app.training.state import JobState
 from app.training.tables import TrainingJob
 
 router = APIRouter(tags=["operations"])
+
+# The folder in which the processes of one port count together; prometheus-client reads it when it is imported.
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 REQUESTS = Counter("refit_requests", "HTTP requests", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram("refit_request_seconds", "Time to answer", ["method", "route"])
@@ -75,7 +81,16 @@ async def metrics(request: Request, session: Session) -> Response:
     await _read_slots(session, registry)
     has_lease = Gauge("refit_replica_has_lease", "1 while this process is a live replica", registry=registry)
     has_lease.set(request.app.state.replica.has_lease)
-    return Response(generate_latest() + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(_counted()) + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _counted() -> CollectorRegistry:
+    """What this process has counted; where several share the port, what all of them have: a scrape meets any one."""
+    if SHARED not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 async def _read_jobs(session: AsyncSession, registry: CollectorRegistry) -> None:

@@ -1,9 +1,11 @@
 """The HTTP server: uvicorn, with responses that leave in one system call, and a shutdown that cuts nobody off."""
 
 import asyncio
+import os
 import resource
 import signal
 import socket
+import tempfile
 import time
 from types import FrameType
 from typing import Any, cast
@@ -12,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import multiprocess
 
+from app.metrics import SHARED
 from app.settings import Settings
 
 # From the last connection that was taken to the end of those that nobody uses.
@@ -123,5 +126,7 @@ def run(application: str, config: Settings) -> None:
     if config.replicas == 1 or handed_over:
         Server(options).run(sockets=[listening])
     else:
-        multiprocess.Process = ReplicaProcess  # type: ignore[misc]
-        multiprocess.Multiprocess(options, sockets=[listening]).run()
+        multiprocess.Process = ReplicaProcess  # type: ignore[misc]  # the supervisor takes it from its own module
+        with tempfile.TemporaryDirectory(prefix="refit-metrics-") as counted:
+            os.environ[SHARED] = counted
+            multiprocess.Multiprocess(options, sockets=[listening]).run()

@@ -40,7 +40,8 @@ class Prediction:
     indices: npt.NDArray[np.int64]
 
     def labels(self, schema: InputSchema) -> list[Label]:
-        return [schema.labels[i] for i in self.indices.tolist()]
+        named: list[Label] = schema.label_array[self.indices].tolist()
+        return named
 
 
 class Predictor(Protocol):

@@ -3,6 +3,8 @@
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 Label = str | int | float | bool
@@ -29,6 +31,11 @@ class InputSchema(BaseModel):
     columns: tuple[Column, ...]
     labels: tuple[Label, ...]
     threshold: float | None = None
+
+    @cached_property
+    def label_array(self) -> npt.NDArray[np.object_]:
+        """`labels` as an array (k,), for a whole batch at once."""
+        return np.array(self.labels, np.object_)
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 
 import numpy as np
@@ -23,6 +24,8 @@ from app.settings import Settings
 
 # Up to here, some thousand rows, a thread costs more than it spares; a larger body must not stall the small ones.
 BYTES_ON_THE_LOOP = 2**20
+# Threads of their own, and few: however many large bodies come, a version is loaded all the same.
+LARGE = ThreadPoolExecutor(2, thread_name_prefix="large-batch")
 
 JSON = (b"content-type", b"application/json")
 
@@ -48,7 +51,8 @@ async def predict(scope: Scope, receive: Receive) -> Answer:
     if len(body) <= BYTES_ON_THE_LOOP:
         told = _answer(read, body, target_of, request_id)
     else:
-        told = await asyncio.to_thread(_answer, read, body, target_of, request_id)
+        loop = asyncio.get_running_loop()
+        told = await loop.run_in_executor(LARGE, _answer, read, body, target_of, request_id)
     headers = [JSON, (b"x-request-id", request_id.encode())]
     return Answer(200, headers if has_lease else [*headers, (b"x-model-stale", b"true")], told)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmarks.bench.bodies import ARROW, LISTS, NPY, OBJECTS
 from benchmarks.bench.rounds import Cell, Found, Measured, Results
 from benchmarks.bench.systems import REFIT
-from benchmarks.peers.all import NAMED
+from benchmarks.peers.all import NAMED, UNJUDGED
 from benchmarks.peers.uvicorn import BARE
 from benchmarks.report import Report
 
@@ -26,6 +26,9 @@ def judge(found: Sequence[Found], told: Report, *, judged: bool) -> None:
     best = max(named, key=lambda name: _of(compared, name).rate)
     times = ours.rate / _of(compared, best).rate
     told.tell(f"{times:.1f} × {best}", times >= TIMES_NAMED or not judged)
+    for kind in UNJUDGED:
+        if Cell(kind.name, 1, LISTS, 100, 64) in compared:
+            told.tell(f"{ours.rate / _of(compared, kind.name).rate:.1f} × {kind.name}")
     times = _of(compared, REFIT, connections=8).p99 / _of(compared, BARE.name, connections=8).p99
     told.tell(f"p99 at 8 connections {times:.2f} × bare", times <= P99_TIMES_BARE or not judged)
     if judged:

@@ -34,7 +34,7 @@ def comparison(found: Found) -> str:
 def _missing(found: Found) -> str:
     """Who is not in the table, and why."""
     reasons = dict.fromkeys(found.missing.values())
-    told = [f"{', '.join(n for n, why in found.missing.items() if why == reason)}: {reason}" for reason in reasons]
+    told = [f"{' · '.join(n for n, why in found.missing.items() if why == reason)}: {reason}" for reason in reasons]
     return f"\n\nNot measured: {'; '.join(told)}." if told else ""
 
 

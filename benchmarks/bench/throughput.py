@@ -11,7 +11,7 @@ from benchmarks.bench.load import check_wrk
 from benchmarks.bench.rounds import Cell, Found, Trial, check, run
 from benchmarks.bench.setting import Setting
 from benchmarks.bench.systems import System, keyed, peer, refit
-from benchmarks.peers.all import ALWAYS, SERVERS
+from benchmarks.peers.all import ALWAYS, SERVERS, UNJUDGED
 from benchmarks.peers.environments import Unavailable
 from benchmarks.peers.model import Version, rows_of, train
 from benchmarks.peers.uvicorn import BARE
@@ -74,9 +74,9 @@ def _found(setting: Setting, service: Service, version: Version, processes: int)
 
 def _peers(stack: ExitStack, setting: Setting, version: Version, rows: Named, found: Found) -> Iterator[System]:
     """Those that can be had, until the stack is closed; `found` is told of the others."""
-    for kind in (*ALWAYS, *SERVERS):
+    for kind in (*ALWAYS, *SERVERS, *UNJUDGED):
         most = kind.most_processes or found.processes
-        if kind in SERVERS and not setting.is_full:
+        if kind not in ALWAYS and not setting.is_full:
             found.missing[kind.name] = "left out of the short form"
         elif most < found.processes:
             found.missing[kind.name] = f"runs in {most} process only"

@@ -24,6 +24,7 @@ from app.cli.embedded import broker, postgres
 from app.cli.embedded.folder import hold
 
 REFIT = (sys.executable, "-P", "-m", "app.cli", "up")
+LIVE = 'refit_requests_total{method="GET",route="/health/live",status="200"}'
 OWN_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("REFIT_")}
 
 
@@ -138,6 +139,13 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
 def test_replicas_share_one_port(running: Up) -> None:
     pids = {running.get("/health").json()["pid"] for _ in range(50)}
     assert pids == {running.pids["api-1"], running.pids["api-2"]}
+
+
+def test_a_scrape_tells_the_requests_of_all_replicas_whichever_it_meets(running: Up) -> None:
+    asked = [running.get("/health/live") for _ in range(20)]
+    counted = [line for _ in range(10) for line in running.get("/metrics").text.splitlines() if LIVE in line]
+    assert {float(line.split()[-1]) for line in counted} == {float(counted[0].split()[-1])}
+    assert float(counted[0].split()[-1]) >= len(asked)
 
 
 @pytest.mark.parametrize("service", ["postgres", "broker", "worker", "api-1"])

@@ -17,7 +17,7 @@ from app.registry import artifacts
 from app.registry.promotion import promote
 from app.registry.tables import ReplicaSlots
 from app.serving import predictions
-from app.serving.replica import Replica, Shelf, Slots, Wanted, converge
+from app.serving.replica import Shelf, Slots, Wanted, converge
 from app.settings import Settings
 from tests.artifacts import publish
 from tests.factories import define, replica, version
@@ -186,17 +186,20 @@ def test_a_replica_does_not_flip_to_what_it_has_not_loaded() -> None:
     assert converge(Wanted("fraud", "classifier", 9, None, 6), held, Shelf()) is None
 
 
-async def test_a_replica_drops_nothing_that_it_has_not_yet_given_up_in_its_receipt(
-    api: FastAPI, client: httpx.AsyncClient, make: Make
+async def test_a_replica_keeps_what_its_receipt_calls_warm_until_it_has_said_otherwise(
+    api: FastAPI, client: httpx.AsyncClient, make: Make, config: Settings, tmp_path: Path
 ) -> None:
     await make(bias=-2.0)
     await client.post("/model/reload", json={})
     await make(bias=2.0, incumbent=1)
-    await until_warm(client, 2)
-    a_replica: Replica = api.state.replica
-    a_replica._shelf("fraud").loaded[3] = a_replica.slots["fraud"].standby  # type: ignore[assignment]
-    a_replica._fetch(Wanted("fraud", "classifier", 4, 1, 2))
-    assert a_replica._shelf("fraud").loaded.keys() == {1, 2, 3}
+    await client.post("/model/reload", json={})
+    await until_warm(client, 1)
+    await make_corrupt(client, config, tmp_path, number=3)
+    do_not_wait_long(client)
+    await client.post("/model/reload", json={"force": True, "reason": "of the test"})
+    # Version 3 is active and cannot be loaded here, so no receipt says that version 1 has gone.
+    await api.state.replica.beat()
+    assert 1 in api.state.replica._shelf("fraud").loaded
 
 
 async def test_a_replica_that_is_leaving_is_not_ready_and_ends_each_connection_with_its_answer(
@@ -319,15 +322,15 @@ async def test_metrics_tell_requests_predictions_slots_and_replicas(client: http
         assert line in text
 
 
-async def make_corrupt(client: httpx.AsyncClient, config: Settings, tmp_path: Path) -> None:
-    """Version 2 passed against version 1 and stands by, with one byte too many on disk."""
-    digest = publish(tmp_path / "elsewhere", tmp_path / "copy", bias=2.0)
+async def make_corrupt(client: httpx.AsyncClient, config: Settings, tmp_path: Path, number: int = 2) -> None:
+    """A version that passed against the one before it and stands by, with one byte too many on disk."""
+    digest = publish(tmp_path / "elsewhere", tmp_path / "copy", bias=float(number))
     folder = artifacts.folder_of(config.store, digest)
     folder.mkdir()
     for file in artifacts.folder_of(tmp_path / "elsewhere", digest).iterdir():
         (folder / file.name).write_bytes(file.read_bytes() + (b" " if file.name == "model.onnx" else b""))
     async with client_sessions(client)() as session, session.begin():
-        await version(session, config, "fraud", artifact=digest, incumbent=1)
+        await version(session, config, "fraud", artifact=digest, incumbent=number - 1)
         await promote(session, "fraud")
 
 

@@ -1,6 +1,7 @@
 """Refit's own services, the worker and the replicas of the API, which read their settings as everywhere."""
 
 import os
+import shutil
 import sys
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
@@ -28,6 +29,7 @@ def worker(environment: dict[str, str], settings: Settings) -> Service:
 
 def api(environment: dict[str, str], settings: Settings, replicas: int, listening: int) -> list[Service]:
     """The replicas share one listening socket, which outlives each of them: no connection is refused meanwhile."""
+    own = {"REFIT_LISTEN_FD": str(listening)} | (_counting_together(settings) if replicas > 1 else {})
     return [
         Service(
             name=f"api-{number}" if replicas > 1 else "api",
@@ -35,11 +37,19 @@ def api(environment: dict[str, str], settings: Settings, replicas: int, listenin
             ready=lambda: _is_ready(settings),
             stop=(Signals.SIGTERM, Signals.SIGINT),
             patience=settings.drain_seconds + 10,
-            environment=environment | {"REFIT_LISTEN_FD": str(listening)},
+            environment=environment | own,
             passed=(listening,),
         )
         for number in range(1, replicas + 1)
     ]
+
+
+def _counting_together(settings: Settings) -> dict[str, str]:
+    """An empty folder for what they count: the last start's counters were of other processes."""
+    counted = settings.data_dir / "metrics"
+    shutil.rmtree(counted, ignore_errors=True)
+    counted.mkdir()
+    return {"PROMETHEUS_MULTIPROC_DIR": str(counted)}
 
 
 def end_left_behind(folder: DataFolder) -> None:
