@@ -14,6 +14,6 @@
     make mutants      each line that upholds a truth removed, and the test that is red without it
 
 Each but `verify` and `mutants` starts a `refit up` of its own in a temporary folder and leaves nothing behind.
-Progress goes to standard error; standard output gets `NAME: figures … ok`, or `… short` with exit code 1 where a figure misses what is
-promised.
+Progress goes to standard error; standard output gets `NAME: figures … ok`, or `… short` with exit code 1 where a
+figure misses what is promised.
 """
