@@ -144,6 +144,7 @@ def process() -> FastAPI:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # A thread that decodes a large body gives way to the small ones ten times sooner than by default.
     sys.setswitchinterval(0.0005)
+    server.keep_freed_memory()
     return create_app()
 
 

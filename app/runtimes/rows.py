@@ -64,7 +64,8 @@ def numbers_to_batch(numbers: npt.NDArray[Any], schema: InputSchema) -> Batch:
     if numbers.shape[1] != len(schema.columns):
         raise _invalid([(0, None, f"has {numbers.shape[1]} values, expected {len(schema.columns)}")])
     narrow = to_float32(numbers)
-    if beyond := np.argwhere(np.isinf(narrow)).tolist():
+    if np.isinf(narrow).any():
+        beyond = np.argwhere(np.isinf(narrow)).tolist()
         raise _invalid([(row, schema.columns[place].name, "is infinite or too large") for row, place in beyond])
     return without_names(narrow)
 

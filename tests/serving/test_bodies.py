@@ -183,6 +183,18 @@ def test_an_arrow_body_is_read_by_the_names_of_its_columns() -> None:
     assert np.isnan(batch.numeric[1, 1])
 
 
+def test_an_arrow_body_may_come_in_several_record_batches() -> None:
+    told = pa.concat_tables([pa.table({"a": [1.0], "b": [2.0]}), pa.table({"a": [3.0], "b": [4.0]})])
+    assert arrow.read(stream(told), KNOWN).numeric.tolist() == [[1, 2], [3, 4]]
+
+
+def test_an_arrow_body_may_mix_every_width_of_number() -> None:
+    half = pa.array(np.array([1.5, np.nan], np.float16))
+    batch = arrow.read(stream(pa.table({"a": half, "b": pa.array([1, None], pa.uint64())})), KNOWN)
+    assert batch.numeric[0].tolist() == [1.5, 1]
+    assert np.isnan(batch.numeric[1]).all()
+
+
 def test_an_arrow_body_of_one_column_of_lists_is_the_array_itself() -> None:
     lists = pa.FixedSizeListArray.from_arrays(pa.array([1, 2, 3, 4], pa.float32()), 2)
     assert arrow.read(stream(pa.table({"rows": lists})), KNOWN).numeric.tolist() == [[1, 2], [3, 4]]

@@ -28,34 +28,59 @@ HEADER, DATA, COMPRESSION = 8, 6, 10
 def read(body: bytes, target: Target) -> Batch:
     """Raises Invalid `invalid_arrow`, `invalid_instances` or `unreadable_rows`; TooLarge."""
     try:
-        _check(body)
-        table = pa.ipc.open_stream(body).read_all()
-        table.validate(full=True)
+        rows = _opened(body)
     except (pa.ArrowException, OSError, ValueError, TypeError, struct.error, IndexError):
         raise _invalid("The body is not an Arrow stream.") from None
-    target.expect(table.num_rows)
-    if not table.num_rows:
+    target.expect(rows.num_rows)
+    if not rows.num_rows:
         raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
     schema = target.version.predictor.schema
-    if len(table.column_names) == 1 and pa.types.is_fixed_size_list(table.column(0).type):
-        return numbers_to_batch(_matrix(table.column(0).combine_chunks()), schema)
-    if unknown := sum(name not in schema.names for name in table.column_names):
+    names = rows.schema.names
+    if len(names) == 1 and pa.types.is_fixed_size_list(rows.schema.field(0).type):
+        return numbers_to_batch(_matrix(_joined(rows).column(0)), schema)
+    if unknown := len([name for name in names if name not in schema.names]):
         raise _invalid(f"{unknown} columns of the stream are not columns of this model.")
-    if len(set(table.column_names)) < len(table.column_names):
+    if len(set(names)) < len(names):
         raise _invalid("The stream has several columns of one name.")
-    if table.num_columns == len(schema.numeric) and all(map(_is_number, table.schema.types)):
-        return numbers_to_batch(_tensor(table.select(schema.numeric).combine_chunks()), schema)
-    return to_batch(table, schema)
+    if len(names) == len(schema.numeric) and all(map(_fits_a_tensor, rows.schema.types)):
+        ordered = rows if names == schema.numeric else rows.select(schema.numeric)
+        return numbers_to_batch(_tensor(_joined(ordered)), schema)
+    return to_batch(_as_table(rows), schema)
+
+
+def _opened(body: bytes) -> pa.RecordBatch | pa.Table:
+    """Every message is looked at before any is opened. One record batch, as a data frame becomes one, is the rule."""
+    messages = list(pa.ipc.MessageReader.open_stream(body))
+    for message in messages:
+        _check(message)
+    if [message.type for message in messages] == ["schema", "record batch"]:
+        rows = pa.ipc.read_record_batch(messages[1], pa.ipc.read_schema(messages[0]))
+    else:
+        rows = pa.ipc.open_stream(body).read_all()
+    rows.validate(full=True)
+    return rows
+
+
+def _joined(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
+    return rows if isinstance(rows, pa.RecordBatch) else rows.combine_chunks().to_batches()[0]
+
+
+def _as_table(rows: pa.RecordBatch | pa.Table) -> pa.Table:
+    return rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
 
 
 def _is_number(type: pa.DataType) -> bool:
     return bool(pa.types.is_floating(type) or pa.types.is_integer(type))
 
 
-def _tensor(table: pa.Table) -> npt.NDArray[Any]:
+def _fits_a_tensor(type: pa.DataType) -> bool:
+    """Arrow casts no half floats beside others."""
+    return _is_number(type) and not pa.types.is_float16(type)
+
+
+def _tensor(rows: pa.RecordBatch) -> npt.NDArray[Any]:
     """All columns at once; null becomes NaN."""
-    [batch] = table.to_batches()
-    numbers: npt.NDArray[Any] = batch.to_tensor(null_to_nan=True).to_numpy()
+    numbers: npt.NDArray[Any] = rows.to_tensor(null_to_nan=True).to_numpy()
     return numbers
 
 
@@ -68,14 +93,13 @@ def _matrix(rows: pa.FixedSizeListArray) -> npt.NDArray[Any]:
     return matrix
 
 
-def _check(body: bytes) -> None:
-    """Raises Invalid for what is not to be opened, by the messages' metadata alone."""
-    for message in pa.ipc.MessageReader.open_stream(body):
-        metadata = message.metadata.to_pybytes()
-        if message.type == "schema" and b"ARROW:extension:name" in metadata:
-            raise _invalid("The stream has extension types.")
-        if message.type != "schema" and _is_compressed(metadata, in_dictionary=message.type == "dictionary"):
-            raise _invalid("The stream's buffers are compressed.")
+def _check(message: pa.ipc.Message) -> None:
+    """Raises Invalid for what is not to be opened, by the message's metadata alone."""
+    metadata = message.metadata.to_pybytes()
+    if message.type == "schema" and b"ARROW:extension:name" in metadata:
+        raise _invalid("The stream has extension types.")
+    if message.type != "schema" and _is_compressed(metadata, in_dictionary=message.type == "dictionary"):
+        raise _invalid("The stream's buffers are compressed.")
 
 
 def _is_compressed(metadata: bytes, *, in_dictionary: bool) -> bool:
