@@ -42,9 +42,10 @@ def read(body: bytes, target: Target) -> Batch:
         raise _invalid(f"{unknown} columns of the stream are not columns of this model.")
     if len(set(names)) < len(names):
         raise _invalid("The stream has several columns of one name.")
-    if len(names) == len(schema.numeric) and all(map(_fits_a_tensor, rows.schema.types)):
+    if len(names) == len(schema.columns) == len(schema.numeric):
         ordered = rows if names == schema.numeric else rows.select(schema.numeric)
-        return numbers_to_batch(_tensor(_joined(ordered)), schema)
+        if (numbers := _tensor(_joined(ordered))) is not None:
+            return numbers_to_batch(numbers, schema)
     return to_batch(_as_table(rows), schema)
 
 
@@ -69,25 +70,19 @@ def _as_table(rows: pa.RecordBatch | pa.Table) -> pa.Table:
     return rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
 
 
-def _is_number(type: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(type) or pa.types.is_integer(type))
-
-
-def _fits_a_tensor(type: pa.DataType) -> bool:
-    """Arrow casts no half floats beside others."""
-    return _is_number(type) and not pa.types.is_float16(type)
-
-
-def _tensor(rows: pa.RecordBatch) -> npt.NDArray[Any]:
-    """All columns at once; null becomes NaN."""
-    numbers: npt.NDArray[Any] = rows.to_tensor(null_to_nan=True).to_numpy()
+def _tensor(rows: pa.RecordBatch) -> npt.NDArray[Any] | None:
+    """All columns at once, null as NaN; None where one holds no numbers, or half floats stand beside others."""
+    try:
+        numbers: npt.NDArray[Any] = rows.to_tensor(null_to_nan=True).to_numpy()
+    except (TypeError, pa.ArrowNotImplementedError):
+        return None
     return numbers
 
 
 def _matrix(rows: pa.FixedSizeListArray) -> npt.NDArray[Any]:
     """One column of lists of equal length is the array (n, columns) itself."""
     values = rows.flatten()
-    if rows.null_count or not _is_number(values.type):
+    if rows.null_count or not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         raise _invalid("A column of lists must hold numbers, and no row may be null.")
     matrix: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False).reshape(len(rows), -1)
     return matrix
