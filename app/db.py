@@ -53,6 +53,8 @@ CONNECTION: dict[str, Any] = {
     "options": f"-c idle_in_transaction_session_timeout={IDLE_MILLISECONDS}",
 }
 
+NOTIFY = text("SELECT pg_notify(:channel, :payload)")
+
 # The database's own clock; now() would be stale after waiting for a lock (PROTOCOL).
 clock = func.clock_timestamp
 
@@ -80,7 +82,7 @@ def create_sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
 
 async def notify(session: AsyncSession, channel: str, payload: str) -> None:
     """Tells listeners once this transaction commits. NOTIFY only shortens a wait: every listener polls as well."""
-    await session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
+    await session.execute(NOTIFY, {"channel": channel, "payload": payload})
 
 
 async def listen(settings: Settings, *channels: str) -> AsyncIterator[tuple[str, str]]:

@@ -87,16 +87,16 @@ class Coordinator:
         """Waits for a receipt from every live replica, and names those that have given none."""
         slots = swapped.slots
         deadline = time.monotonic() + self.wait
+        committed_at = None
         while True:
             heard = self.news.count
             async with self.sessions() as session:
                 live = await swap.live_replicas(session, slots.model)
+                committed_at = committed_at or await _committed_at(session, slots)
             missing = [r for r in live if r.served < slots.generation and str(r.replica) not in swapped.left_out]
             if not missing or time.monotonic() >= deadline:
                 break
             await self.news.wait(CHANNEL, LOOK_AGAIN_SECONDS, since=heard)
-        async with self.sessions() as session:
-            committed_at = await _committed_at(session, slots)
         receipts = [_receipt(r, committed_at) for r in live if r.served >= slots.generation]
         left = [str(r.replica) for r in live if r.served < slots.generation]
         return Settled(slots, swapped.changed, receipts, left)

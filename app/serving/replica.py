@@ -39,6 +39,13 @@ RETRY_SECONDS = 5.0
 JOIN_SECONDS = 30.0
 # The replica stops believing in its lease this share of it before the database does.
 MARGIN = 0.2
+# Every model's slots under FOR SHARE, in the order of their names, so that two readers never wait crosswise.
+SLOTS = (
+    select(ModelSlots.model, Model.type, ModelSlots.active, ModelSlots.standby, ModelSlots.generation)
+    .join(Model, Model.name == ModelSlots.model)
+    .order_by(ModelSlots.model)
+    .with_for_update(read=True, of=ModelSlots)
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ class Replica:
         """Reads the slots under a shared lock, flips what is ready, renews the lease: one transaction (PROTOCOL)."""
         began = time.monotonic()
         async with self._sessions() as session, session.begin():
-            every = await _read_slots(session)
+            every = [Wanted(*row) for row in await session.execute(SLOTS)]
             flipped = [w for w in every if self._flip(w)]
             await self._report(session, flipped)
         if len(flipped) == len(every):
@@ -263,11 +270,3 @@ def _receipts(lease_seconds: float) -> Insert:
             "error": new.error,
         },
     )
-
-
-async def _read_slots(session: AsyncSession) -> list[Wanted]:
-    """Every model's slots under FOR SHARE, in the order of their names, so that two readers never wait crosswise."""
-    columns = (ModelSlots.model, Model.type, ModelSlots.active, ModelSlots.standby, ModelSlots.generation)
-    query = select(*columns).join(Model, Model.name == ModelSlots.model).order_by(ModelSlots.model)
-    rows = await session.execute(query.with_for_update(read=True, of=ModelSlots))
-    return [Wanted(*row) for row in rows]

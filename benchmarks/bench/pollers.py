@@ -28,7 +28,7 @@ from benchmarks.service import Service
 POLLERS = 1_000
 ROWS = 100
 RATE, CONNECTIONS = 200.0, 8
-ROUNDS = 5
+ROUNDS = 10
 WARM_UP_SECONDS = 1.0
 # What "as it was" means at the 99th percentile, which the noise of two cores alone moves by a tenth.
 GOAL = 1.2
@@ -78,7 +78,7 @@ def _pair(setting: Setting, seen: Seen, number: int) -> Pair:
 
 
 def _predict(setting: Setting) -> Round:
-    ended = uvloop.run(_load(setting.service, WARM_UP_SECONDS, 2 * setting.size))
+    ended = uvloop.run(_load(setting.service, WARM_UP_SECONDS, setting.size))
     took = [one.seconds * 1e3 for one in ended if isinstance(one, Answer) and one.status == 200]
     return Round(median(took), p99(took), len(ended) - len(took))
 

@@ -27,7 +27,7 @@ PARTS = {
     "read the body": ("read_body (app/http.py", "LimitBody", "RequestResponseCycle.receive"),
     "count": ("(app/metrics.py", "(prometheus_client/"),
     "FastAPI and Starlette around it": ("(fastapi/", "(starlette/"),
-    "HTTP server and event loop": ("(uvicorn/", "(asyncio/"),
+    "HTTP server and event loop": ("(uvicorn/", "(asyncio/", "(app/server.py"),
     REST: ("(app/",),
 }
 # Other threads wait for work, and py-spy takes some of them to be busy.

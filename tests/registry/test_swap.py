@@ -15,7 +15,7 @@ from app.registry import service, swap
 from app.registry.promotion import promote
 from app.registry.swap import TRANSITIONS, Action, Change, ReplicasNotReady
 from app.registry.tables import ModelSlots, ReplicaSlots, SlotHistory
-from app.serving.replica import _read_slots
+from app.serving.replica import SLOTS
 from app.settings import Settings
 from tests.factories import define, replica, slots, version
 
@@ -140,7 +140,7 @@ async def test_a_replica_cannot_renew_between_the_readiness_check_and_the_commit
     async with sessions() as reloading, sessions() as renewing:
         await reloading.begin()
         await reload(reloading)
-        renewal = asyncio.create_task(_read_slots(renewing))
+        renewal = asyncio.create_task(renewing.execute(SLOTS))
         done, _ = await asyncio.wait({renewal}, timeout=0.3)
         assert not done
         await reloading.commit()
