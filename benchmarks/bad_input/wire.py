@@ -3,7 +3,7 @@
 import select
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException, HTTPResponse
 from types import TracebackType
 
@@ -65,24 +65,27 @@ class Wire:
         if self._socket is None:
             self._socket = socket.create_connection(self._address, PATIENCE_SECONDS)
         try:
-            self._send(self._socket, sent)
+            is_whole = self._send(self._socket, sent)
             if hangs_up:
                 self._socket.shutdown(socket.SHUT_WR)
-            return _read(self._socket, method)
+            answer = _read(self._socket, method)
+            # Whoever stops in the middle of a body has to close: what comes next would be the rest of it.
+            return answer if is_whole else replace(answer, closes=True)
         except TimeoutError:
             return Answer(CLOSED, fault=f"no answer in {PATIENCE_SECONDS:g} s")
         except (OSError, HTTPException) as error:
             return Answer(CLOSED, fault=f"{type(error).__name__}: {error}")
 
-    def _send(self, to: socket.socket, sent: bytes) -> None:
-        """Stops where an answer comes early: what is refused need not be sent whole."""
+    def _send(self, to: socket.socket, sent: bytes) -> bool:
+        """Whether all of it was sent. Stops where an answer comes early: what is refused need not be sent whole."""
         left = memoryview(sent)
         with suppress(BrokenPipeError, ConnectionResetError):
             while left:
                 early, free, _ = select.select([to], [to], [], PATIENCE_SECONDS)
                 if early or not free:
-                    return
+                    return False
                 left = left[to.send(left[:PIECE]) :]
+        return not left
 
 
 def _read(connection: socket.socket, method: str) -> Answer:
