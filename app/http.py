@@ -176,8 +176,8 @@ class LimitBody:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if refusal := self._refusal(scope):
-            await ProblemResponse(refusal.problem(), {"Connection": "close"})(scope, receive, send)
+        if refused := refusal(scope, self.limit):
+            await ProblemResponse(refused.problem(), {"Connection": "close"})(scope, receive, send)
             return
         read = 0
 
@@ -191,24 +191,24 @@ class LimitBody:
 
         await self.app(scope, receive_and_count, send)
 
-    def _refusal(self, scope: Scope) -> RefitError | None:
-        announced = header(scope, b"content-length")
-        if announced.isdigit() and int(announced[:20]) > self.limit:
-            return too_large(self.limit)
-        if header(scope, b"upgrade") and (announced not in ("", "0") or header(scope, b"transfer-encoding")):
-            # uvicorn's parser ends where an upgrade begins: the body is lost, and an optional one would not be missed.
-            remedy = "Send the request without it."
-            return Invalid("A body is lost behind `Upgrade`.", code="upgrade_unsupported", remedy=remedy)
-        return encoded() if header(scope, b"content-encoding").lower() not in PLAIN else None
+
+def refusal(scope: Scope, limit: int) -> RefitError | None:
+    """Why a body is not to be read, by the request's headers alone."""
+    announced = header(scope, b"content-length")
+    if announced.isdigit() and int(announced[:20]) > limit:
+        return too_large(limit)
+    if header(scope, b"upgrade") and (announced not in ("", "0") or header(scope, b"transfer-encoding")):
+        # uvicorn's parser ends where an upgrade begins: the body is lost, and an optional one would not be missed.
+        remedy = "Send the request without it."
+        return Invalid("A body is lost behind `Upgrade`.", code="upgrade_unsupported", remedy=remedy)
+    if header(scope, b"content-encoding").lower() not in PLAIN:
+        remedy = "Send it without Content-Encoding."
+        return UnsupportedMediaType("The body is encoded.", code="unsupported_encoding", remedy=remedy)
+    return None
 
 
 def too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes.", remedy="Send it in parts.")
-
-
-def encoded() -> UnsupportedMediaType:
-    remedy = "Send it without Content-Encoding."
-    return UnsupportedMediaType("The body is encoded.", code="unsupported_encoding", remedy=remedy)
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -14,7 +14,7 @@ from app.auth.requires import authenticate
 from app.auth.roles import Role
 from app.errors import Unavailable
 from app.express import Answer
-from app.http import read_body
+from app.http import read_body, refusal
 from app.metrics import PREDICTIONS
 from app.runtimes import Prediction
 from app.serving.bodies import Read, reader_of
@@ -30,8 +30,10 @@ LARGE = ThreadPoolExecutor(2, thread_name_prefix="large-batch")
 JSON = (b"content-type", b"application/json")
 
 
-async def answer_prediction(scope: Scope, receive: Receive) -> Answer:
-    """A lane: answers every POST /predict/batch."""
+async def answer_prediction(scope: Scope, receive: Receive) -> Answer | None:
+    """A lane: answers every POST /predict/batch whose body is to be read at all."""
+    if refusal(scope, scope["app"].state.settings.max_body_bytes):
+        return None
     await authenticate(scope, Role.PREDICTOR)
     return await predict(scope, receive)
 

@@ -43,7 +43,10 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 
-@router.post("/trigger", status_code=202)
+REPLAYED = {"model": TriggerAnswer, "description": "The job that this trigger was coalesced with, or had made before"}
+
+
+@router.post("/trigger", status_code=202, responses={200: REPLAYED})
 async def trigger(
     body: TriggerRequest,
     request: Request,

@@ -232,17 +232,10 @@ def test_an_arrow_body_that_does_not_fit_is_refused_and_not_told_back() -> None:
         assert "secret" not in str(refused.value.problem()), what
 
 
-@pytest.mark.parametrize(
-    ("headers", "code"),
-    [
-        ([(b"content-type", b"text/csv")], "unsupported_media_type"),
-        ([(b"content-type", b"application/x-npy"), (b"content-encoding", b"gzip")], "unsupported_encoding"),
-    ],
-)
-def test_a_body_of_another_kind_is_refused_before_it_is_read(headers: list[tuple[bytes, bytes]], code: str) -> None:
+def test_a_body_of_another_kind_is_refused_before_it_is_read() -> None:
     with pytest.raises(UnsupportedMediaType) as refused:
-        reader_of({"type": "http", "headers": headers, "query_string": b""})
-    assert refused.value.code == code
+        reader_of({"type": "http", "headers": [(b"content-type", b"text/csv")], "query_string": b""})
+    assert refused.value.code == "unsupported_media_type"
 
 
 @pytest.mark.parametrize("told", [None, b"application/json", b"Application/JSON; charset=utf-8"])

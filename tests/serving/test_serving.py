@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +215,26 @@ async def test_a_replica_that_is_leaving_is_not_ready_and_ends_each_connection_w
     answers = [refused, await predict(client), await client.get("/model/slots")]
     assert [answer.headers["Connection"] for answer in answers] == ["close"] * 3
     assert [answer.status_code for answer in answers[1:]] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Content-Length": "1000000000000"}, "too_large"),
+        ({"Content-Encoding": "gzip"}, "unsupported_encoding"),
+        ({"Upgrade": "h2c", "Connection": "Upgrade"}, "upgrade_unsupported"),
+    ],
+)
+async def test_a_prediction_is_refused_by_its_headers_before_its_body_is_read(
+    client: httpx.AsyncClient, headers: dict[str, str], code: str
+) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        raise AssertionError("the body was read")
+
+    refused = await client.post("/predict/batch", content=never(), headers=headers)
+    assert refused.json()["code"] == code
+    assert refused.headers["Connection"] == "close"
 
 
 async def test_the_express_lane_and_the_route_behind_it_give_the_same_answer(

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from app.errors import Invalid, UnsupportedMediaType
-from app.http import PLAIN, encoded, header
+from app.http import header
 from app.runtimes import Batch
 from app.serving.bodies import arrow, json, npy
 from app.serving.target import SLOTS, Find, Target
@@ -25,8 +25,6 @@ def reader_of(scope: Scope) -> Read:
 
     Raises UnsupportedMediaType, and Invalid for a query that names no slot.
     """
-    if header(scope, b"content-encoding").lower() not in PLAIN:
-        raise encoded()
     told = header(scope, b"content-type")
     media_type = told.partition(";")[0].strip().lower()
     if media_type in ("", json.MEDIA_TYPE):
