@@ -12,6 +12,8 @@ from benchmarks.peers.model import Version
 from benchmarks.report import progress
 
 WARM_CONNECTIONS = 8
+# Many short rounds tell more than few long ones where the noise changes from second to second.
+SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Measured:
     @property
     def p99(self) -> float:
         return median(load.p99 for load in self.rounds)
+
+    def times(self, other: "Measured") -> float:
+        """How many times the other's rate: the median of the rounds' own ratios, since a round is slow for both."""
+        return median(ours.rate / theirs.rate for ours, theirs in zip(self.rounds, other.rounds, strict=True))
+
+    def p99_times(self, other: "Measured") -> float:
+        return median(ours.p99 / theirs.p99 for ours, theirs in zip(self.rounds, other.rounds, strict=True))
 
     @property
     def wrong(self) -> int:
@@ -88,18 +97,18 @@ def check(trials: Sequence[Trial], rows: Named, version: Version) -> None:
             measure(trial.system.url, trial.request, WARM_CONNECTIONS, 1)
 
 
-def run(trials: Sequence[Trial], rounds: int, seconds: int) -> Results:
+def run(trials: Sequence[Trial], rounds: int) -> Results:
     """Every trial once a round, in the order given: the systems that are compared stand beside each other."""
     loads: dict[Cell, list[Load]] = {trial.cell: [] for trial in trials}
     for number in range(rounds):
-        progress(f"round {number + 1} of {rounds}: {len(trials)} cells of {seconds} s")
+        progress(f"round {number + 1} of {rounds}: {len(trials)} cells of {SECONDS} s")
         for trial in trials:
-            loads[trial.cell].append(_measure(trial, seconds))
+            loads[trial.cell].append(_measure(trial))
     return {trial.cell: Measured(loads[trial.cell], len(trial.request.body) / 1000) for trial in trials}
 
 
-def _measure(trial: Trial, seconds: int) -> Load:
+def _measure(trial: Trial) -> Load:
     """Two processes share all cores with the client; one is measured apart from it."""
     apart = trial.cell.processes == 1
     with trial.system.awake():
-        return measure(trial.system.url, trial.request, trial.cell.connections, seconds, apart=apart)
+        return measure(trial.system.url, trial.request, trial.cell.connections, SECONDS, apart=apart)

@@ -9,6 +9,7 @@ from benchmarks.peers.uvicorn import BARE
 NOTHING = "–"
 CONNECTIONS = (1, 8, 64)
 RATES = [f"{connections} conn." for connections in CONNECTIONS]
+FIGURES = "Requests per second, median (lowest–highest round); ratios are medians of the rounds' own."
 PINNED = "The server has one core and the client another."
 SHARED = "Servers and client share all cores."
 
@@ -26,7 +27,7 @@ def comparison(found: Found) -> str:
     lines = [_of_system(found, system) for system in found.seconds]
     return (
         f"### 100 rows × 30 columns as JSON lists, {_processes(found)}\n\n"
-        f"Requests per second, median (lowest–highest round). {PINNED if found.processes == 1 else SHARED}\n\n"
+        f"{FIGURES} {PINNED if found.processes == 1 else SHARED}\n\n"
         f"{table(columns, lines)}{_missing(found)}"
     )
 
@@ -91,4 +92,4 @@ def _spread(cell: Measured | None) -> str:
 
 
 def _times(cell: Measured | None, base: Measured | None) -> str:
-    return f"{cell.rate / base.rate:.2f}" if cell and base else NOTHING
+    return f"{cell.times(base):.2f}" if cell and base else NOTHING

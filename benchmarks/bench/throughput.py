@@ -21,7 +21,7 @@ from benchmarks.service import Service, running
 ROWS = (1, 100, 1_000)
 CONNECTIONS = (1, 8, 64)
 SHORT_CONNECTIONS = (8, 64)
-ROUNDS, FEW_ROUNDS = 3, 2
+ROUNDS, FEW_ROUNDS = 5, 2
 
 
 def measure(setting: Setting, told: Report) -> str:
@@ -60,15 +60,15 @@ def _found(setting: Setting, service: Service, version: Version, processes: int)
         ]
         check(trials, rows, version)
         # One process is what is judged.
-        often, long = (ROUNDS, max(1, setting.size // 2)) if setting.is_full and processes == 1 else (FEW_ROUNDS, 1)
-        found.compared = run(trials, often, long)
+        often = ROUNDS if setting.is_full and processes == 1 else FEW_ROUNDS
+        found.compared = run(trials, often)
         found.megabytes = {system.name: system.megabytes() for system in everybody}
         found.seconds = {system.name: system.seconds() for system in everybody}
         if setting.is_full:
             [bare] = [system for system in others if system.name == BARE.name]
             trials = list(_bodies(ours, bare, service, processes, rows))
             check(trials, rows, version)
-            found.formats = run(trials, often, 1)
+            found.formats = run(trials, often)
     return found
 
 
