@@ -39,6 +39,17 @@ def on(core: int | None) -> list[str]:
     return [] if core is None else [shutil.which("taskset") or "taskset", "--cpu-list", str(core)]
 
 
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """This thread runs on that core alone while the block does; anywhere for None."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before if core is None else {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def measure(url: str, request: Request, connections: int, seconds: int, *, apart: bool = True) -> Load:
     """Sends for so many seconds. `apart`: on the client's core, away from a server that is pinned to its own."""
     with _sending(url, request, connections, seconds, apart=apart) as sender:
