@@ -40,7 +40,7 @@ def decode(body: bytes) -> PredictRequest:
         raise Invalid(
             f"The body is not JSON (line {error.lineno}, column {error.colno}).",
             code="invalid_json",
-            remedy="JSON knows no NaN and no Infinity; a missing value is null.",
+            remedy="Send one object in UTF-8. JSON knows no NaN and no Infinity; a missing value is null.",
         ) from None
     if not isinstance(told, dict):
         raise Invalid("The body must be an object.", errors=[{"field": "body", "message": "not an object"}])

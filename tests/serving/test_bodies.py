@@ -213,9 +213,12 @@ def broken() -> dict[str, bytes]:
         "nothing": b"",
         "text": b"not arrow",
         "the first half": whole[: len(whole) // 2],
+        "no end": whole[: -len(arrow.END_OF_STREAM)],
+        "a stream twice": whole + whole,
+        "a name that is no text": stream(pa.table({"a": [1.0], "bbbb": [2.0]})).replace(b"bbbb", b"b\xff\xfe\xfd"),
         "compressed": stream(pa.table({"a": [0.0] * 9, "b": [0.0] * 9}), compression="zstd"),
         "an extension type": stream(extension),
-        "a column too many": stream(pa.table({"a": [1.0], "b": [2.0], "secret": [3.0]})),
+        "a column too many": stream(pa.table({"a": [1.0], "b": [2.0], "a secret!": [3.0]})),
         "a column twice": stream(named_twice),
         "a column too few": stream(pa.table({"a": [1.0]})),
         "text where numbers belong": stream(pa.table({"a": [1.0], "b": ["x"]})),
@@ -236,6 +239,12 @@ def test_a_body_of_another_kind_is_refused_before_it_is_read() -> None:
     with pytest.raises(UnsupportedMediaType) as refused:
         reader_of({"type": "http", "headers": [(b"content-type", b"text/csv")], "query_string": b""})
     assert refused.value.code == "unsupported_media_type"
+
+
+def test_a_query_does_not_choose_the_slot_of_a_json_body() -> None:
+    with pytest.raises(Invalid) as refused:
+        reader_of({"type": "http", "headers": [], "query_string": b"slot=standby"})
+    assert refused.value.problem()["errors"][0]["field"] == "slot"
 
 
 @pytest.mark.parametrize("told", [None, b"application/json", b"Application/JSON; charset=utf-8"])

@@ -16,6 +16,7 @@ from app.runtimes import Batch
 from app.serving.bodies import arrow, json, npy
 from app.serving.target import SLOTS, Find, Target
 
+Query = dict[str, list[str]]
 Read = Callable[[bytes, Find], tuple[Target, Batch]]
 BINARY = {module.MEDIA_TYPE: module.read for module in (arrow, npy)}
 
@@ -27,16 +28,23 @@ def reader_of(scope: Scope) -> Read:
     """
     told = header(scope, b"content-type")
     media_type = told.partition(";")[0].strip().lower()
+    query = parse_qs(scope["query_string"].decode("latin-1")) if scope["query_string"] else {}
     if media_type in ("", json.MEDIA_TYPE):
+        _expect_none_of("model", "slot", query=query)
         return json.read
     if media_type not in BINARY:
         known = ", ".join([json.MEDIA_TYPE, *BINARY])
         raise UnsupportedMediaType("The body's content type is none of ours.", remedy=f"Send one of: {known}.")
-    return partial(_read_binary, BINARY[media_type], scope["query_string"].decode("latin-1"))
+    return partial(_read_binary, BINARY[media_type], query)
 
 
-def _read_binary(read: Callable[[bytes, Target], Batch], query: str, body: bytes, find: Find) -> tuple[Target, Batch]:
-    asked = parse_qs(query)
+def _expect_none_of(*names: str, query: Query) -> None:
+    if told := [name for name in names if name in query]:
+        errors = [{"field": name, "message": "stands in the body, where that is JSON"} for name in told]
+        raise Invalid(f"The query names what belongs in the body: {', '.join(told)}.", errors=errors)
+
+
+def _read_binary(read: Callable[[bytes, Target], Batch], asked: Query, body: bytes, find: Find) -> tuple[Target, Batch]:
     slot = asked.get("slot", ["active"])[0]
     if slot not in SLOTS:
         raise Invalid(

@@ -13,7 +13,7 @@ from flatbuffers import encode
 from flatbuffers.number_types import UOffsetTFlags
 from flatbuffers.table import Table
 
-from app.errors import Invalid
+from app.errors import MOST_ERRORS, Invalid, told_name
 from app.runtimes import Batch
 from app.runtimes.rows import numbers_to_batch
 from app.runtimes.table import to_batch
@@ -23,23 +23,25 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
 # Where the vtables of Message, DictionaryBatch and RecordBatch (Message.fbs of the Arrow format) keep these fields.
 HEADER, DATA, COMPRESSION = 8, 6, 10
+# What a writer that is closed puts behind its last message.
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def read(body: bytes, target: Target) -> Batch:
     """Raises Invalid `invalid_arrow`, `invalid_instances` or `unreadable_rows`; TooLarge."""
     try:
         rows = _opened(body)
+        names = rows.schema.names
     except (pa.ArrowException, OSError, ValueError, TypeError, struct.error, IndexError):
-        raise _invalid("The body is not an Arrow stream.") from None
+        raise _invalid("The body is not an Arrow stream, or not a whole one.") from None
     target.expect(rows.num_rows)
     if not rows.num_rows:
         raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
     schema = target.version.predictor.schema
-    names = rows.schema.names
     if len(names) == 1 and pa.types.is_fixed_size_list(rows.schema.field(0).type):
         return numbers_to_batch(_matrix(_joined(rows).column(0)), schema)
-    if unknown := len([name for name in names if name not in schema.names]):
-        raise _invalid(f"{unknown} columns of the stream are not columns of this model.")
+    if unknown := [told_name(name) for name in names if name not in schema.names][:MOST_ERRORS]:
+        raise _invalid(f"The stream has columns that this model has not: {', '.join(unknown)}.")
     if len(set(names)) < len(names):
         raise _invalid("The stream has several columns of one name.")
     if len(names) == len(schema.columns) == len(schema.numeric):
@@ -51,7 +53,10 @@ def read(body: bytes, target: Target) -> Batch:
 
 def _opened(body: bytes) -> pa.RecordBatch | pa.Table:
     """Every message is looked at before any is opened. One record batch, as a data frame becomes one, is the rule."""
-    messages = list(pa.ipc.MessageReader.open_stream(body))
+    stream = pa.BufferReader(body)
+    messages = list(pa.ipc.MessageReader.open_stream(stream))
+    if stream.tell() != len(body) or not body.endswith(END_OF_STREAM):
+        raise ValueError("cut off between two record batches, or followed by something else")
     for message in messages:
         _check(message)
     if [message.type for message in messages] == ["schema", "record batch"]:
