@@ -21,8 +21,9 @@ from app.http import Headers, header
 from app.news import News, Topic
 
 # What is true by the clock alone (a lease that ran out) and a NOTIFY that was lost are seen after so long.
-# After half of it a poll begins to read again, and waits for nothing.
 FRESH_SECONDS = 1.0
+# After this share of it a poll begins to read again, and waits for nothing. To read takes some hundredths of it.
+AHEAD = 0.8
 KEPT = 4_096
 
 
@@ -78,7 +79,7 @@ class Memory:
         age = time.monotonic() - kept.read_at
         if age > FRESH_SECONDS or not self._news.is_quiet_since(kept.count, kept.told.topics):
             return await self.recall(key, kept.read)
-        if age > FRESH_SECONDS / 2 and key not in self._reading:
+        if age > FRESH_SECONDS * AHEAD and key not in self._reading:
             self._begin(key, kept.read)
         return kept.told
 

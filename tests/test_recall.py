@@ -126,7 +126,7 @@ async def test_a_poll_asks_postgres_nothing(api: FastAPI, client: httpx.AsyncCli
         answers = [await client.get(path, headers=known) for _ in range(20)]
     assert {answer.status_code for answer in answers} == {304}
     assert answers[0].headers["ETag"] == etag
-    assert len(asked) <= 10  # what was read ahead once, where the second was half over
+    assert len(asked) <= 10  # what was read ahead once, where the second was nearly over
 
 
 async def test_a_change_is_seen_by_the_next_poll(

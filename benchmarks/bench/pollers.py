@@ -101,7 +101,7 @@ def _polled(service: Service, seen: Seen) -> Iterator[None]:
 
     They are elsewhere in truth and only here share a core with the client that is timed, so they give way to it.
     """
-    module = ["nice", "-n", "19", sys.executable, "-m", "benchmarks.bench.dashboards"]
+    module = ["chrt", "--idle", "0", sys.executable, "-m", "benchmarks.bench.dashboards"]
     command = [*on(CLIENT), *module, service.url, MODEL_NAME, str(POLLERS)]
     with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as dashboards:
         assert dashboards.stdin is not None
