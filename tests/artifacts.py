@@ -9,10 +9,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.registry import artifacts
 from app.registry.artifacts import Manifest
-from app.runtimes.schema import Column, InputSchema
+from app.runtimes.schema import Column, Head, InputSchema
 
 SCHEMA = InputSchema(
-    columns=(Column(name="a", kind="numeric"), Column(name="b", kind="numeric")), labels=("no", "yes"), threshold=0.5
+    columns=(Column(name="a", kind="numeric"), Column(name="b", kind="numeric")),
+    heads=(Head(name="y", labels=("no", "yes"), threshold=0.5),),
 )
 
 

@@ -69,11 +69,13 @@ async def expire_lease(session: AsyncSession, job_id: int, *, only_running: bool
     await session.execute(update(TrainingJob).where(of_job).values(lease_until=clock() - seconds(1)))
 
 
-def candidate(*, verdict: str = "pass", incumbent: int | None = None, artifact: str = "a" * 64) -> dict[str, Any]:
+def candidate(
+    *, verdict: str = "pass", incumbent: int | None = None, artifact: str = "a" * 64, format: str = "onnx"
+) -> dict[str, Any]:
     """What a finished attempt publishes."""
     return {
         "data_version": "d" * 64,
-        "format": "onnx",
+        "format": format,
         "artifact": artifact,
         "size": 1,
         "metrics": {},

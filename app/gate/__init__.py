@@ -4,22 +4,48 @@ Pure but for the clock that times the batches: no database, no queue, no HTTP.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.errors import Invalid
 from app.gate.bootstrap import paired_intervals
-from app.gate.criteria import Gate, Mode
-from app.gate.measurement import LATENCY, Measured, Unmeasurable, measure, named, truth_of
-from app.gate.metrics import METRICS
+from app.gate.criteria import LATENCY, Criterion, Gate, Mode
+from app.gate.measurement import Answered, Measured, Unmeasurable, answer, measure, truth_of
+from app.gate.metrics import METRICS, Integers
 from app.gate.report import CriterionResult, GateReport, Outcome, Verdict, comparison
 from app.gate.verdict import Evidence, Figure, criterion_result, overall
 from app.runtimes import Predictor
-from app.runtimes.schema import Label
+from app.runtimes.schema import Head, Label, named
 
 __all__ = ["CriterionResult", "Gate", "GateReport", "Mode", "Outcome", "Verdict", "comparison", "judge"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Which rows of the holdout have a label in one label column, and which."""
+
+    rows: Integers
+    values: Sequence[object]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A version in the gate: how it is spoken of, and its answers or why there are none."""
+
+    who: str
+    answered: Answered | str
+
+    def measured(self, head: str, truth: Truth, labels: Sequence[Label]) -> Measured | str:
+        if isinstance(self.answered, str):
+            return f"{self.who} {self.answered}"
+        try:
+            return measure(self.answered, head, truth.rows, truth_of(truth.values, labels), labels)
+        except Unmeasurable as error:
+            return f"{self.who} cannot be measured: {error}"
 
 
 def judge(
@@ -27,63 +53,84 @@ def judge(
     incumbent: Predictor | None,
     incumbent_number: int | None,
     table: pa.Table,
-    label: str,
     gate: Gate,
     *,
     mode: Mode,
     data_version: str,
     seed: int,
 ) -> GateReport:
-    """Judges `candidate` on the holdout rows of `table` that have a truth in column `label`.
+    """Judges `candidate` on the holdout rows of `table`: each of its heads on those that have a truth in its column.
 
     `incumbent_number` None says that no version was ever active. An incumbent that has a number and is None
     could not be loaded: every comparison with it is inconclusive. Blocks while both answer all rows.
-    Raises Invalid (`column_missing`) where the table has no column `label`.
+    Raises Invalid (`column_missing`) where the table has no column of a head's name.
     """
-    if label not in table.column_names:
-        raise Invalid(f"The holdout has no label column {label}.", code="column_missing", missing=[label])
-    table = table.filter(pc.is_valid(table.column(label)))
-    truth, labels = table.column(label).to_pylist(), candidate.schema.labels
-    mine = _measured("the candidate", candidate, table, truth, labels)
-    theirs = None
-    if incumbent_number is not None:
-        theirs = _measured(f"the incumbent, version {incumbent_number},", incumbent, table, truth, labels)
-    evidence = _evidence(gate, mine, theirs, seed)
-    results = [criterion_result(name, c, evidence[name], mode) for name, c in gate.effective().items()]
-    counts = Counter(truth)
-    rows_per_class = {named(value): counts[value] for value in labels}
-    verdict, reason = overall(results, len(truth), rows_per_class, gate)
+    heads = candidate.schema.heads
+    truths = {head.name: _truth(table, head.name) for head in heads}
+    mine = _asked("the candidate", candidate, table)
+    theirs = (
+        None if incumbent_number is None else _asked(f"the incumbent, version {incumbent_number},", incumbent, table)
+    )
+    results: list[CriterionResult] = []
+    rows_per_class: dict[str, int] = {}
+    for place, head in enumerate(heads):
+        truth, told = truths[head.name], _telling(head, heads)
+        criteria = gate.criteria_of(head.name)
+        if place:
+            criteria.pop(LATENCY, None)  # of the whole version, and asked once
+        evidence = _evidence(
+            criteria,
+            mine.measured(head.name, truth, head.labels),
+            theirs.measured(head.name, truth, head.labels) if theirs else None,
+            gate,
+            seed,
+        )
+        results += [criterion_result(told(name), c, evidence[name], mode) for name, c in criteria.items()]
+        counts = Counter(truth.values)
+        rows_per_class |= {told(named(value)): counts[value] for value in head.labels}
+    rows = len(np.unique(np.concatenate([truth.rows for truth in truths.values()])))
+    verdict, reason = overall(results, rows, rows_per_class, gate)
     return GateReport(
         verdict=verdict,
         mode=mode,
         incumbent=incumbent_number,
         data_version=data_version,
-        rows=len(truth),
+        rows=rows,
         rows_per_class=rows_per_class,
         criteria=results,
         reason=reason,
     )
 
 
-def _measured(
-    who: str, predictor: Predictor | None, table: pa.Table, truth: Sequence[object], labels: Sequence[Label]
-) -> Measured | str:
-    """What the version measures, or why it cannot be measured."""
+def _truth(table: pa.Table, label: str) -> Truth:
+    if label not in table.column_names:
+        raise Invalid(f"The holdout has no label column {label}.", code="column_missing", missing=[label])
+    column = table.column(label)
+    return Truth(np.flatnonzero(pc.is_valid(column).to_numpy()), column.drop_null().to_pylist())
+
+
+def _asked(who: str, predictor: Predictor | None, table: pa.Table) -> Contender:
     if predictor is None:
-        return f"{who} cannot be loaded"
+        return Contender(who, "cannot be loaded")
     try:
-        return measure(predictor, table, truth_of(truth, labels), labels)
+        return Contender(who, answer(predictor, table))
     except Unmeasurable as error:
-        return f"{who} cannot be measured: {error}"
+        return Contender(who, f"cannot be measured: {error}")
 
 
-def _evidence(gate: Gate, mine: Measured | str, theirs: Measured | str | None, seed: int) -> dict[str, Evidence]:
+def _telling(head: Head, heads: Sequence[Head]) -> Callable[[str], str]:
+    """Names of figures and labels, with the head's before it where there are several; latency is nobody's own."""
+    return lambda name: name if len(heads) == 1 or name == LATENCY else f"{head.name}.{name}"
+
+
+def _evidence(
+    criteria: Mapping[str, Criterion], mine: Measured | str, theirs: Measured | str | None, gate: Gate, seed: int
+) -> dict[str, Evidence]:
     """What each criterion is judged by. Latency is a figure of batches, not of rows: it has no interval."""
-    names = gate.effective().keys()
     intervals: dict[str, tuple[float, float]] = {}
     if isinstance(mine, Measured) and isinstance(theirs, Measured):
         intervals = paired_intervals(
-            names & METRICS.keys() & mine.figures.keys() & theirs.figures.keys(),
+            criteria.keys() & METRICS.keys() & mine.figures.keys() & theirs.figures.keys(),
             mine.answers,
             theirs.answers,
             resamples=gate.resamples,
@@ -97,7 +144,7 @@ def _evidence(gate: Gate, mine: Measured | str, theirs: Measured | str | None, s
             interval=intervals.get(name),
             n=0 if isinstance(mine, str) else mine.batches if name == LATENCY else len(mine.answers.truth),
         )
-        for name in names
+        for name in criteria
     }
 
 

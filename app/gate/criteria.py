@@ -8,6 +8,8 @@ from app.schemas import Strict
 
 Mode = Literal["point", "confident"]
 
+LATENCY = "latency_p99_seconds"
+
 
 class Criterion(Strict):
     """One requirement: absolute bounds, bounds on the change against the incumbent, or both."""
@@ -30,12 +32,14 @@ DEFAULT_CRITERIA: dict[str, Criterion] = {
     "auc_roc": Criterion(max_drop=0.005),
     "precision": Criterion(min=0.85),
     "recall": Criterion(min=0.80),
-    "latency_p99_seconds": Criterion(max=1.0),
+    LATENCY: Criterion(max=1.0),
 }
 
 
 class Gate(Strict):
     """`criteria` lie over the runbook's: name one to change it, set it to null to drop it.
+
+    Where several label columns are predicted, a criterion is asked of each; `category.f1` speaks of that column alone.
 
     `point` compares point estimates, to the runbook's letter; `confident` also asks that the interval of the
     paired difference excludes a loss beyond the margin. Unset: confident where reload is automatic, else
@@ -49,6 +53,13 @@ class Gate(Strict):
     resamples: int = Field(2_000, ge=200, le=20_000, description="of the paired bootstrap")
     confidence: float = Field(0.95, gt=0.5, lt=1)
 
-    def effective(self) -> dict[str, Criterion]:
-        """The criteria that are judged: the runbook's, with this definition's laid over them."""
-        return {name: c for name, c in (DEFAULT_CRITERIA | self.criteria).items() if c is not None}
+    def criteria_of(self, label: str) -> dict[str, Criterion]:
+        """What is judged of the predictions of one label column: the runbook's, with the definition's over them."""
+        shared = {name: c for name, c in (DEFAULT_CRITERIA | self.criteria).items() if "." not in name}
+        own = {name.removeprefix(f"{label}."): c for name, c in self.criteria.items() if name.startswith(f"{label}.")}
+        return {name: c for name, c in (shared | own).items() if c is not None}
+
+    @property
+    def latency(self) -> Criterion | None:
+        """What is asked of the whole version, whichever columns it predicts."""
+        return (DEFAULT_CRITERIA | self.criteria)[LATENCY]

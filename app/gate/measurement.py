@@ -1,6 +1,5 @@
 """One version, measured on the holdout: by the runtime that serves it, in batches as it is asked for them."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from app.errors import Invalid
+from app.gate.criteria import LATENCY
 from app.gate.metrics import Answers, Floats, Integers, point_estimates
 from app.runtimes import Batch, Prediction, Predictor
-from app.runtimes.schema import Label
+from app.runtimes.schema import Head, Label, named
 from app.runtimes.table import to_batch
-
-LATENCY = "latency_p99_seconds"
 
 # Runbook 002 asks for the p99 of 100-row batches; with fewer than a hundred of them that is their maximum.
 # A slow version is let off with fewer once the budget is spent, and its slowest batch counts.
@@ -29,8 +27,22 @@ class Unmeasurable(Exception):
 
 
 @dataclass(frozen=True)
+class Answered:
+    """One version's predictions of every row of a table, by head, and the seconds of each timed batch."""
+
+    heads: dict[str, tuple[Head, list[Prediction]]]
+    seconds: list[float]
+
+    def of(self, head: str) -> tuple[Head, list[Prediction]]:
+        """The head of that name, or the only one there is: a label column may have been renamed."""
+        if head not in self.heads and len(self.heads) > 1:
+            raise Unmeasurable(f"it does not predict {head}")
+        return self.heads.get(head) or next(iter(self.heads.values()))
+
+
+@dataclass(frozen=True)
 class Measured:
-    """One version's answers to all rows, its finite figures by metric, and how many batches were timed."""
+    """One head's answers to all rows, its finite figures by metric, and how many batches were timed."""
 
     answers: Answers
     figures: dict[str, float]
@@ -48,15 +60,8 @@ def truth_of(values: Sequence[object], labels: Sequence[Label]) -> Integers:
     return np.array([position[value] for value in values], np.int64)
 
 
-def measure(predictor: Predictor, table: pa.Table, truth: Integers, labels: Sequence[Label]) -> Measured:
-    """Predicts every row of `table` and measures the answers against `truth`, indices into `labels`.
-
-    Raises Unmeasurable where the version cannot read the rows, does not know a label, or answers with numbers
-    that are not finite.
-    """
-    position = {label: index for index, label in enumerate(predictor.schema.labels)}
-    if unknown := [label for label in labels if label not in position]:
-        raise Unmeasurable(f"it does not know these labels of the candidate: {_listed(unknown)}")
+def answer(predictor: Predictor, table: pa.Table) -> Answered:
+    """Predicts every row of `table`. Raises Unmeasurable where the version cannot read or answer the rows."""
     if not table.num_rows:
         raise Unmeasurable("the holdout has no rows")
     try:
@@ -65,10 +70,24 @@ def measure(predictor: Predictor, table: pa.Table, truth: Integers, labels: Sequ
         raise Unmeasurable(error.message.rstrip(".")) from error
     except Exception as error:  # whatever a runtime raises: a version that cannot predict has no figures
         raise Unmeasurable(f"it cannot predict ({type(error).__name__}: {error})") from error
+    by_head = zip(predictor.schema.heads, zip(*parts, strict=True), strict=True)
+    return Answered({head.name: (head, list(predictions)) for head, predictions in by_head}, seconds)
+
+
+def measure(answered: Answered, name: str, rows: Integers, truth: Integers, labels: Sequence[Label]) -> Measured:
+    """Measures the answers of head `name` to the `rows` of the table against their `truth`, indices into `labels`.
+
+    Raises Unmeasurable where the version has no such head, does not know a label, or answers with numbers that are
+    not finite.
+    """
+    head, parts = answered.of(name)
+    position = {label: index for index, label in enumerate(head.labels)}
+    if unknown := [label for label in labels if label not in position]:
+        raise Unmeasurable(f"it does not know these labels of the candidate: {_listed(unknown)}")
     columns = np.array([position[label] for label in labels])
-    answers = _answers(parts, truth, columns, len(position))
-    figures = point_estimates(answers) | {LATENCY: nearest_rank(seconds, 0.99)}
-    return Measured(answers, {k: v for k, v in figures.items() if math.isfinite(v)}, len(seconds))
+    answers = _answers(parts, rows, truth, columns, len(position))
+    figures = point_estimates(answers) | {LATENCY: nearest_rank(answered.seconds, 0.99)}
+    return Measured(answers, {k: v for k, v in figures.items() if math.isfinite(v)}, len(answered.seconds))
 
 
 def nearest_rank(values: Sequence[float], share: float) -> float:
@@ -76,14 +95,9 @@ def nearest_rank(values: Sequence[float], share: float) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
-def named(label: object) -> str:
-    """A label as people and JSON keys write it: text as it is, else 1, 1.5, true or null."""
-    return label if isinstance(label, str) else json.dumps(label, default=str)
-
-
-def _timed_predictions(predictor: Predictor, batch: Batch) -> tuple[list[Prediction], list[float]]:
+def _timed_predictions(predictor: Predictor, batch: Batch) -> tuple[list[tuple[Prediction, ...]], list[float]]:
     """Predictions that cover every row once and then start over, and the seconds of each full batch."""
-    parts: list[Prediction] = []
+    parts: list[tuple[Prediction, ...]] = []
     seconds: list[float] = []
     predictor.predict(_cut(batch, 0))  # the first call allocates; a replica is warmed before it serves, too
     while len(parts) * BATCH_ROWS < len(batch) or (len(parts) < TIMED_BATCHES and sum(seconds) < TIMING_BUDGET_SECONDS):
@@ -96,20 +110,19 @@ def _timed_predictions(predictor: Predictor, batch: Batch) -> tuple[list[Predict
 
 def _cut(batch: Batch, first: int) -> Batch:
     """A full batch from row `first` on, going round where the rows end."""
-    rows = (first + np.arange(BATCH_ROWS)) % len(batch)
-    return Batch(batch.numeric[rows], batch.categorical[rows])
+    return batch.take((first + np.arange(BATCH_ROWS)) % len(batch))
 
 
-def _answers(parts: list[Prediction], truth: Integers, columns: Integers, known: int) -> Answers:
+def _answers(parts: list[Prediction], rows: Integers, truth: Integers, columns: Integers, known: int) -> Answers:
     """One prediction a row, in the candidate's labels; `columns` are their places in the version's."""
-    probabilities: Floats = np.concatenate([p.probabilities for p in parts])[: len(truth)].astype(np.float64)
+    probabilities: Floats = np.concatenate([p.probabilities for p in parts])[rows].astype(np.float64)
     if probabilities.shape != (len(truth), known):
         raise Unmeasurable(f"it answered {probabilities.shape} probabilities to {len(truth)} rows")
     if bad := int(np.sum(~np.isfinite(probabilities).all(axis=1))):
         raise Unmeasurable(f"its answers to {bad} of {len(truth)} rows are not finite numbers")
     to_ours = np.full(known, -1, np.int64)
     to_ours[columns] = np.arange(len(columns))
-    indices = np.concatenate([p.indices for p in parts])[: len(truth)]
+    indices = np.concatenate([p.indices for p in parts])[rows]
     return Answers(truth, to_ours[indices], probabilities[:, columns])
 
 

@@ -14,33 +14,42 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from app.runtimes.schema import InputSchema, Label
+from app.runtimes.schema import Head, InputSchema, Label
+
+# What stands here beside the formats.
+READING = frozenset({"schema", "rows", "table", "texts"})
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows as the model reads them: numeric float32 (n, a) with NaN for missing, categorical str (n, b) with "" for it.
 
-    The columns of each are in the schema's order.
+    The columns of each are in the schema's order. `texts` (n,) str has the composed texts, where the model reads such.
     """
 
     numeric: npt.NDArray[np.float32]
     categorical: npt.NDArray[np.object_]
+    texts: npt.NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return int(self.numeric.shape[0])
 
+    def take(self, rows: npt.NDArray[np.int64]) -> "Batch":
+        """The rows at these places, in this order."""
+        texts = None if self.texts is None else self.texts[rows]
+        return Batch(self.numeric[rows], self.categorical[rows], texts)
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """probabilities (n, k) float32; scores (n,) in [0, 1]; label indices (n,) into the schema's labels."""
+    """One head's answer: probabilities (n, k) float32; scores (n,) in [0, 1]; label indices (n,) into its labels."""
 
     probabilities: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     indices: npt.NDArray[np.int64]
 
-    def labels(self, schema: InputSchema) -> list[Label]:
-        named: list[Label] = schema.label_array[self.indices].tolist()
+    def labels(self, head: Head) -> list[Label]:
+        named: list[Label] = head.label_array[self.indices].tolist()
         return named
 
 
@@ -48,16 +57,19 @@ class Predictor(Protocol):
     """A loaded artifact. `predict` is thread-safe and blocks; callers on an event loop run it in a thread."""
 
     schema: InputSchema
+    is_quick: bool  # a hundred rows take less than a millisecond, so that an event loop may wait for them
 
-    def predict(self, batch: Batch) -> Prediction: ...
+    def predict(self, batch: Batch) -> tuple[Prediction, ...]:
+        """One prediction for each of the schema's heads."""
+        ...
 
-    def smoke_inputs(self) -> list[list[Any]]:
+    def smoke_inputs(self) -> list[Any]:
         """The rows (list form, as a caller would send them) that the version is smoke-tested with."""
         ...
 
 
 def names() -> list[str]:
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in {"schema", "rows", "table"})
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in READING)
 
 
 def load(format: str, folder: Path) -> Predictor:

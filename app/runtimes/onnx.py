@@ -13,22 +13,24 @@ import onnxruntime
 import orjson
 
 from app.runtimes import Batch, Prediction
-from app.runtimes.schema import InputSchema
+from app.runtimes.schema import Head, InputSchema
 
 
 class OnnxPredictor:
     """A loaded model. Sessions are thread-safe, and each call runs in the thread that makes it."""
+
+    is_quick = True
 
     def __init__(self, session: Any, schema: InputSchema, smoke: list[list[Any]]) -> None:
         self.schema = schema
         self._session = session
         self._smoke = smoke
 
-    def predict(self, batch: Batch) -> Prediction:
+    def predict(self, batch: Batch) -> tuple[Prediction, ...]:
         inputs = {"numeric": batch.numeric, "categorical": batch.categorical}
         feeds = {name: values for name, values in inputs.items() if values.shape[1]}
         (probabilities,) = self._session.run(["probabilities"], feeds)
-        return decide(probabilities, self.schema)
+        return (decide(probabilities, self.schema.heads[0]),)
 
     def smoke_inputs(self) -> list[list[Any]]:
         return self._smoke
@@ -49,13 +51,13 @@ def load(folder: Path) -> OnnxPredictor:
     return OnnxPredictor(session, schema, orjson.loads((folder / "smoke.json").read_bytes())["rows"])
 
 
-def decide(probabilities: npt.NDArray[np.floating[Any]], schema: InputSchema) -> Prediction:
-    """Scores and labels from probabilities (n, k), by the rule that stands in InputSchema."""
+def decide(probabilities: npt.NDArray[np.floating[Any]], head: Head) -> Prediction:
+    """Scores and labels from probabilities (n, k), by the rule that stands in Head."""
     narrow = probabilities.astype(np.float32, copy=False)
-    if schema.threshold is None:
+    if head.threshold is None:
         return Prediction(narrow, narrow.max(axis=1), narrow.argmax(axis=1).astype(np.int64))
     scores = narrow[:, 1]
-    return Prediction(narrow, scores, (scores >= schema.threshold).astype(np.int64))
+    return Prediction(narrow, scores, (scores >= head.threshold).astype(np.int64))
 
 
 def _options() -> Any:

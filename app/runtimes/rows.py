@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import Invalid, told_name
-from app.runtimes import Batch
+from app.runtimes import Batch, texts
 from app.runtimes.schema import Column, InputSchema
 
 NAMED_FAULTS = 10
@@ -37,15 +37,14 @@ def to_batch(rows: list[Any], schema: InputSchema) -> Batch:
 
     null is a missing value. Numeric columns take numbers that float32 can hold; categorical ones take text,
     and whole numbers, true and false as the text they are written with. Objects have every column and no
-    other.
+    other. A version that reads texts also takes each row as the text that it would be composed to.
 
     Raises Invalid, code `invalid_instances`, with `errors=[{row, column, message}]` for the first ten faults
     and `more` for how many follow. Rows count from 0.
     """
     if not rows:
         raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
-    ordered = _in_schema_order(rows, [column.name for column in schema.columns])
-    batch = None if ordered is None else _read(ordered, schema)
+    batch = _read_texts(rows, schema) if schema.text else _read(rows, schema)
     if batch is None:
         raise _invalid(list(_faults(rows, schema)))
     return batch
@@ -56,6 +55,8 @@ def numbers_to_batch(numbers: npt.NDArray[Any], schema: InputSchema) -> Batch:
 
     Raises Invalid, code `invalid_instances`, as `to_batch`; the ten faults are the first infinite or too large cells.
     """
+    if schema.text is not None:
+        raise Invalid("An array of numbers cannot hold the texts that this version reads.", code="invalid_instances")
     if schema.categorical:
         names = ", ".join(schema.categorical[:NAMED_FAULTS])
         raise Invalid(f"An array of numbers cannot hold the columns of names: {names}.", code="invalid_instances")
@@ -80,7 +81,14 @@ def without_names(numbers: npt.NDArray[np.float32]) -> Batch:
     return Batch(numbers, np.empty((len(numbers), 0), np.object_))
 
 
-def _in_schema_order(rows: list[Any], names: list[str]) -> list[Row] | None:
+def _composed(rows: list[Row], schema: InputSchema) -> list[str]:
+    assert schema.text is not None
+    names = [column.name for column in schema.columns]
+    return texts.compose(schema.text.template, names, list(zip(*rows, strict=True)))
+
+
+def _in_schema_order(rows: list[Any], schema: InputSchema) -> list[Row] | None:
+    names = [column.name for column in schema.columns]
     forms, widths = set(map(type, rows)), {len(row) for row in rows if isinstance(row, list | dict)}
     if widths != {len(names)}:
         return None
@@ -91,10 +99,25 @@ def _in_schema_order(rows: list[Any], names: list[str]) -> list[Row] | None:
     return [[row[name] for name in names] for row in rows]
 
 
-def _read(rows: list[Row], schema: InputSchema) -> Batch | None:
-    numeric = _numeric(_columns(rows, schema, "numeric"))
-    categorical = _categorical(_columns(rows, schema, "categorical"))
+def _read(rows: list[Any], schema: InputSchema) -> Batch | None:
+    ordered = _in_schema_order(rows, schema)
+    if ordered is None:
+        return None
+    numeric = _numeric(_columns(ordered, schema, "numeric"))
+    categorical = _categorical(_columns(ordered, schema, "categorical"))
     return None if numeric is None or categorical is None else Batch(numeric, categorical)
+
+
+def _read_texts(rows: list[Any], schema: InputSchema) -> Batch | None:
+    assert schema.text is not None
+    if set(map(type, rows)) == {str}:
+        composed = [text.strip() for text in rows]
+    else:
+        ordered = _in_schema_order(rows, schema)
+        if ordered is None or not set(map(type, chain.from_iterable(ordered))) <= {str, NoneType}:
+            return None
+        composed = _composed(ordered, schema)
+    return None if any(texts.fault(text, schema.text) for text in composed) else texts.batch_of(composed)
 
 
 def _columns(rows: list[Row], schema: InputSchema, kind: str) -> list[Row]:
@@ -143,15 +166,27 @@ def _invalid(faults: list[Fault]) -> Invalid:
 
 
 def _faults(rows: list[Any], schema: InputSchema) -> Iterator[Fault]:
-    form = dict if isinstance(rows[0], dict) else list
+    forms = (list, dict, str) if schema.text else (list, dict)
+    form = next((form for form in forms if isinstance(rows[0], form)), list)
     for index, row in enumerate(rows):
-        if not isinstance(row, list | dict):
-            yield index, None, f"expected a list of {len(schema.columns)} values or an object"
+        if not isinstance(row, forms):
+            or_text = ", or a text" if schema.text else ""
+            yield index, None, f"expected a list of {len(schema.columns)} values or an object{or_text}"
         elif not isinstance(row, form):
-            yield index, None, "rows must be all lists or all objects"
+            yield index, None, f"rows must be all lists or all objects{', or all texts' if schema.text else ''}"
         else:
-            found = _list_faults(row, schema) if isinstance(row, list) else _object_faults(row, schema)
-            yield from ((index, column, message) for column, message in found)
+            yield from ((index, column, message) for column, message in _row_faults(row, schema))
+
+
+def _row_faults(row: Any, schema: InputSchema) -> Iterator[tuple[str | None, str]]:
+    found: list[tuple[str | None, str]] = []
+    if isinstance(row, list | dict):
+        found += _list_faults(row, schema) if isinstance(row, list) else _object_faults(row, schema)
+    yield from found
+    if schema.text and not found:
+        whole = row.strip() if isinstance(row, str) else _composed(_in_schema_order([row], schema) or [], schema)[0]
+        if fault := texts.fault(whole, schema.text):
+            yield None, fault
 
 
 def _list_faults(row: Row, schema: InputSchema) -> Iterator[tuple[str | None, str]]:
@@ -177,6 +212,8 @@ def _cell_fault(column: Column, value: Any) -> str | None:
     if value is None:
         return None
     got = KINDS.get(type(value), "this")
+    if column.kind == "text":
+        return None if isinstance(value, str) else f"expected text, not {got}"
     if column.kind == "categorical":
         return None if isinstance(value, str | int) else f"expected text, not {got}"
     if isinstance(value, bool) or not isinstance(value, int | float):

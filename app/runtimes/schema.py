@@ -1,26 +1,32 @@
 """What a version reads and answers: the input schema that travels inside every artifact, as `schema.json`."""
 
+import json
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Label = str | int | float | bool
 
 
+def named(label: object) -> str:
+    """A label as people and JSON keys write it: text as it is, else 1, 1.5, true or null."""
+    return label if isinstance(label, str) else json.dumps(label, default=str)
+
+
 class Column(BaseModel):
-    """One feature. `numeric` is float32, `categorical` is text; null is a missing value in either."""
+    """One feature. `numeric` is float32, `categorical` and `text` are text; null is a missing value in each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    kind: Literal["numeric", "categorical"]
+    kind: Literal["numeric", "categorical", "text"]
 
 
-class InputSchema(BaseModel):
-    """The columns in the order that list rows have, the labels in the order of the probabilities.
+class Head(BaseModel):
+    """One thing that is predicted: the label column `name`, its labels in the order of the probabilities.
 
     With two labels the second is the positive one: a row's score is its probability, and its label is positive where
     score >= threshold. With more, the score is the probability of the most probable label, and threshold is None.
@@ -28,7 +34,7 @@ class InputSchema(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    columns: tuple[Column, ...]
+    name: str
     labels: tuple[Label, ...]
     threshold: float | None = None
 
@@ -36,6 +42,38 @@ class InputSchema(BaseModel):
     def label_array(self) -> npt.NDArray[np.object_]:
         """`labels` as an array (k,), for a whole batch at once."""
         return np.array(self.labels, np.object_)
+
+
+class TextInput(BaseModel):
+    """How the text columns of a row become its one text, and how many characters that may have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    template: str
+    longest: int
+
+
+class InputSchema(BaseModel):
+    """The columns in the order that list rows have, and the heads, of which the first is the model's answer.
+
+    Where there is a `text`, all columns are text columns.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: tuple[Column, ...]
+    heads: tuple[Head, ...] = Field(min_length=1)
+    text: TextInput | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def one_head_may_stand_outside(cls, told: Any) -> Any:
+        """As it did in artifacts of before there were several; they are served on."""
+        if not isinstance(told, dict) or "labels" not in told:
+            return told
+        others = {name: value for name, value in told.items() if name not in ("labels", "threshold")}
+        head = {"name": "label", "labels": told["labels"], "threshold": told.get("threshold")}
+        return others | {"heads": [head]}
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from app.errors import Invalid
-from app.runtimes import Batch
+from app.runtimes import Batch, texts
 from app.runtimes.schema import Column, InputSchema
 
 NumberArray = npt.NDArray[np.float32]
@@ -34,6 +34,8 @@ def to_batch(table: pa.Table, schema: InputSchema) -> Batch:
     Numbers become float32, NaN where missing. Of names, text stays as it is, booleans are "true" and "false",
     whole numbers have no point (also where a gap in the column made them floats), and null is "".
 
+    Text columns are composed into `texts`.
+
     Raises Invalid, code `unreadable_rows`, with `errors=[{column, message}]`: a column is missing, has a type
     other than the schema's, holds a number beyond float32, or fractions in place of names.
     """
@@ -47,6 +49,8 @@ def to_batch(table: pa.Table, schema: InputSchema) -> Batch:
     if errors:
         named = "; ".join(f"column {e['column']!r} {e['message']}" for e in errors)
         raise Invalid(f"The rows do not fit the model: {named}.", code="unreadable_rows", errors=errors)
+    if schema.text:
+        return _of_texts(schema, [read[column.name].tolist() for column in schema.columns])
     numeric = np.empty((table.num_rows, len(schema.numeric)), np.float32)
     categorical = np.empty((table.num_rows, len(schema.categorical)), np.object_)
     for place, name in enumerate(schema.numeric):
@@ -54,6 +58,15 @@ def to_batch(table: pa.Table, schema: InputSchema) -> Batch:
     for place, name in enumerate(schema.categorical):
         categorical[:, place] = read[name]
     return Batch(numeric, categorical)
+
+
+def _of_texts(schema: InputSchema, columns: list[list[str]]) -> Batch:
+    assert schema.text is not None
+    composed = texts.compose(schema.text.template, [column.name for column in schema.columns], columns)
+    for row, text in enumerate(composed):
+        if fault := texts.fault(text, schema.text):
+            raise Invalid(f"Row {row} {fault}.", code="unreadable_rows", errors=[{"row": row, "message": fault}])
+    return texts.batch_of(composed)
 
 
 def _read(table: pa.Table, column: Column) -> NumberArray | TextArray:

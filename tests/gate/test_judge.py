@@ -12,7 +12,7 @@ from app.errors import Invalid
 from app.gate import Gate, GateReport, Mode, comparison, judge
 from app.gate.criteria import Criterion
 from app.runtimes import Batch, Prediction, Predictor
-from app.runtimes.schema import Column, InputSchema, Label
+from app.runtimes.schema import Column, Head, InputSchema, Label
 
 LABELS: tuple[Label, ...] = (False, True)
 
@@ -20,14 +20,17 @@ LABELS: tuple[Label, ...] = (False, True)
 class Version:
     """Answers with the column of its name as the score of the second label."""
 
+    is_quick = True
+
     def __init__(self, column: str, labels: tuple[Label, ...] = LABELS) -> None:
-        self.schema = InputSchema(columns=(Column(name=column, kind="numeric"),), labels=labels, threshold=0.5)
+        head = Head(name="is_fraud", labels=labels, threshold=0.5)
+        self.schema = InputSchema(columns=(Column(name=column, kind="numeric"),), heads=(head,))
 
-    def predict(self, batch: Batch) -> Prediction:
+    def predict(self, batch: Batch) -> tuple[Prediction, ...]:
         scores = batch.numeric[:, 0]
-        return Prediction(np.column_stack([1 - scores, scores]), scores, (scores >= 0.5).astype(np.int64))
+        return (Prediction(np.column_stack([1 - scores, scores]), scores, (scores >= 0.5).astype(np.int64)),)
 
-    def smoke_inputs(self) -> list[list[Any]]:
+    def smoke_inputs(self) -> list[Any]:
         return []
 
 
@@ -53,7 +56,7 @@ def report(
     **gate: Any,
 ) -> GateReport:
     rows = holdout() if table is None else table
-    return judge(candidate, incumbent, number, rows, "is_fraud", Gate(**gate), mode=mode, data_version="d1", seed=1)
+    return judge(candidate, incumbent, number, rows, Gate(**gate), mode=mode, data_version="d1", seed=1)
 
 
 def outcomes(found: GateReport) -> dict[str, str]:
@@ -188,6 +191,64 @@ def test_the_comparison_is_the_delta_against_production() -> None:
 def test_a_table_without_the_label_column_is_refused() -> None:
     with pytest.raises(Invalid, match="no label column is_fraud"):
         report(Version("good"), None, table=holdout().drop_columns("is_fraud"))
+
+
+class TwoHeads(Version):
+    """Answers `is_fraud` with the column of its name, and `is_urgent` with the same."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+        urgent = Head(name="is_urgent", labels=("no", "yes"), threshold=0.5)
+        self.schema = self.schema.model_copy(update={"heads": (*self.schema.heads, urgent)})
+
+    def predict(self, batch: Batch) -> tuple[Prediction, ...]:
+        return super().predict(batch) * 2
+
+
+def with_urgency(share: float = 1.0) -> pa.Table:
+    """Half of the rows that are fraud are urgent; only that share of the rows says so."""
+    table = holdout()
+    urgent = [
+        ("yes" if fraud and row % 2 else "no") if row < share * 1_000 else None
+        for row, fraud in enumerate(table.column("is_fraud").to_pylist())
+    ]
+    return table.append_column("is_urgent", pa.array(urgent))
+
+
+def test_each_label_column_is_judged_by_its_own_rows_and_latency_once() -> None:
+    found = report(TwoHeads("good"), TwoHeads("fair"), table=with_urgency(0.5))
+    names = ["f1", "auc_roc", "precision", "recall"]
+    assert list(outcomes(found)) == [
+        *(f"is_fraud.{name}" for name in names),
+        "latency_p99_seconds",
+        *(f"is_urgent.{name}" for name in names),
+    ]
+    rows = {c.name: c.n for c in found.criteria}
+    assert (rows["is_fraud.f1"], rows["is_urgent.f1"], found.rows) == (1_000, 500, 1_000)
+    assert found.verdict == "fail"  # half of what it calls urgent is not
+    assert outcomes(found)["is_fraud.precision"] == "pass"
+    assert outcomes(found)["is_urgent.precision"] == "fail"
+    assert found.rows_per_class.keys() == {"is_fraud.false", "is_fraud.true", "is_urgent.no", "is_urgent.yes"}
+
+
+def test_a_criterion_may_speak_of_one_label_column() -> None:
+    dropped = {f"is_urgent.{name}": None for name in ("f1", "auc_roc", "precision", "recall")}
+    found = report(TwoHeads("good"), TwoHeads("fair"), table=with_urgency(), criteria=dropped)
+    assert not [name for name in outcomes(found) if "urgent" in name]
+    assert found.verdict == "pass"
+
+
+def test_an_incumbent_without_a_column_cannot_be_compared_there() -> None:
+    class Other(TwoHeads):
+        def __init__(self, column: str) -> None:
+            super().__init__(column)
+            heads = tuple(head.model_copy(update={"name": f"old_{head.name}"}) for head in self.schema.heads)
+            self.schema = self.schema.model_copy(update={"heads": heads})
+
+    found = report(TwoHeads("good"), Other("fair"), table=with_urgency())
+    [f1] = [c for c in found.criteria if c.name == "is_fraud.f1"]
+    assert f1.verdict == "inconclusive"
+    assert "does not predict is_fraud" in f1.reason
 
 
 def test_the_gate_knows_no_database_no_queue_and_no_http() -> None:

@@ -12,14 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 from app.runtimes import Batch, load, names
 from app.runtimes.onnx import decide
 from app.runtimes.rows import to_batch
-from app.runtimes.schema import Column, InputSchema
+from app.runtimes.schema import Column, Head, InputSchema
 
 COLUMNS = (
     Column(name="a", kind="numeric"),
     Column(name="b", kind="categorical"),
     Column(name="c", kind="numeric"),
 )
-SCHEMA = InputSchema(columns=COLUMNS, labels=("no", "yes"), threshold=0.5)
+SCHEMA = InputSchema(columns=COLUMNS, heads=(Head(name="y", labels=("no", "yes"), threshold=0.5),))
 
 
 def artifact(folder: Path, schema: InputSchema = SCHEMA, width: int = 2) -> Path:
@@ -52,22 +52,22 @@ def artifact(folder: Path, schema: InputSchema = SCHEMA, width: int = 2) -> Path
 
 def test_an_artifact_answers_with_scores_and_labels(tmp_path: Path) -> None:
     predictor = load("onnx", artifact(tmp_path))
-    prediction = predictor.predict(to_batch([[-1, "?", 0], [1, "?", 1], [-9, "sure", 0]], predictor.schema))
+    (prediction,) = predictor.predict(to_batch([[-1, "?", 0], [1, "?", 1], [-9, "sure", 0]], predictor.schema))
     np.testing.assert_allclose(prediction.scores, [0.26894143, 0.8807971, 1.0], rtol=1e-6)
     np.testing.assert_allclose(prediction.probabilities.sum(axis=1), 1)
-    assert prediction.labels(predictor.schema) == ["no", "yes", "yes"]
+    assert prediction.labels(predictor.schema.heads[0]) == ["no", "yes", "yes"]
 
 
 def test_a_score_at_the_threshold_is_positive(tmp_path: Path) -> None:
     predictor = load("onnx", artifact(tmp_path))
-    prediction = predictor.predict(to_batch([[0, "?", 0]], predictor.schema))
-    assert (prediction.scores[0], prediction.labels(predictor.schema)) == (0.5, ["yes"])
+    (prediction,) = predictor.predict(to_batch([[0, "?", 0]], predictor.schema))
+    assert (prediction.scores[0], prediction.labels(predictor.schema.heads[0])) == (0.5, ["yes"])
 
 
 def test_of_three_labels_the_most_probable_one_is_the_answer() -> None:
-    schema = InputSchema(columns=COLUMNS, labels=(1, 2, 3))
-    prediction = decide(np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]]), schema)
-    assert prediction.labels(schema) == [2, 3]
+    schema = InputSchema(columns=COLUMNS, heads=(Head(name="y", labels=(1, 2, 3)),))
+    prediction = decide(np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]]), schema.heads[0])
+    assert prediction.labels(schema.heads[0]) == [2, 3]
     np.testing.assert_allclose(prediction.scores, [0.5, 0.7])
 
 
@@ -85,7 +85,7 @@ def test_threads_share_one_predictor(tmp_path: Path) -> None:
 
     def score(number: int) -> float:
         batch = Batch(np.full((50, 2), number / 100, np.float32), np.full((50, 1), "?", np.object_))
-        scores = predictor.predict(batch).scores
+        scores = predictor.predict(batch)[0].scores
         assert len(set(scores.tolist())) == 1
         return float(scores[0])
 
@@ -99,3 +99,9 @@ def test_formats_are_the_runtime_files_and_an_unknown_one_names_them(tmp_path: P
     assert not {"rows", "schema", "table"} & set(names())
     with pytest.raises(ValueError, match=r"no runtime for artifacts of format 'pickle'; known are .*onnx"):
         load("pickle", tmp_path)
+
+
+def test_an_artifact_of_before_there_were_heads_is_served_on() -> None:
+    told = {"columns": [{"name": "a", "kind": "numeric"}], "labels": ["no", "yes"], "threshold": 0.3}
+    [head] = InputSchema.model_validate(told).heads
+    assert (head.labels, head.threshold) == (("no", "yes"), 0.3)

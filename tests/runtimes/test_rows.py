@@ -11,19 +11,21 @@ from hypothesis import strategies as st
 from app.errors import Invalid
 from app.runtimes import Batch
 from app.runtimes.rows import to_batch
-from app.runtimes.schema import Column, InputSchema
+from app.runtimes.schema import Column, Head, InputSchema
 
+HEADS = (Head(name="y", labels=(0, 1)),)
 MIXED = InputSchema(
     columns=(
         Column(name="city", kind="categorical"),
         Column(name="age", kind="numeric"),
         Column(name="income", kind="numeric"),
     ),
-    labels=(0, 1),
-    threshold=0.5,
+    heads=(Head(name="y", labels=(0, 1), threshold=0.5),),
 )
-NUMERIC = InputSchema(columns=(Column(name="x", kind="numeric"), Column(name="y", kind="numeric")), labels=(0, 1))
-CATEGORICAL = InputSchema(columns=(Column(name="c", kind="categorical"),), labels=(0, 1))
+NUMERIC = InputSchema(
+    columns=(Column(name="x", kind="numeric"), Column(name="y", kind="numeric")), heads=(Head(name="y", labels=(0, 1)),)
+)
+CATEGORICAL = InputSchema(columns=(Column(name="c", kind="categorical"),), heads=HEADS)
 
 
 def refusal(rows: list[Any], schema: InputSchema = MIXED) -> Invalid:

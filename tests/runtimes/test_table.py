@@ -10,14 +10,19 @@ import pytest
 
 from app.errors import Invalid
 from app.runtimes import rows
-from app.runtimes.schema import Column, InputSchema
+from app.runtimes.schema import Column, Head, InputSchema
 from app.runtimes.table import kind_of, to_batch
 
 Kind = Literal["numeric", "categorical"]
 
 
+HEADS = (Head(name="y", labels=(0, 1)),)
+
+
 def schema(**columns: Kind) -> InputSchema:
-    return InputSchema(columns=tuple(Column(name=n, kind=k) for n, k in columns.items()), labels=(0, 1))
+    return InputSchema(
+        columns=tuple(Column(name=n, kind=k) for n, k in columns.items()), heads=(Head(name="y", labels=(0, 1)),)
+    )
 
 
 def texts(values: pa.Array) -> list[str]:

@@ -8,7 +8,7 @@ import orjson
 
 from app.runtimes import Batch, Prediction, Predictor
 from app.runtimes.onnx import decide
-from app.runtimes.schema import InputSchema
+from app.runtimes.schema import Head, InputSchema
 from workers.ml import nodes
 from workers.ml.fitting import Model
 from workers.ml.graph import Graph
@@ -25,7 +25,7 @@ def to_onnx(model: Model, classes: int) -> bytes:
     graph = Graph()
     features = model.encoding.add_to(graph)
     nodes.probabilities(graph, model.family.write(graph, features, model.estimator), classes)
-    return graph.model("probabilities", classes)
+    return graph.model(probabilities=classes)
 
 
 def write(folder: Path, model: bytes, schema: InputSchema, examples: Batch) -> None:
@@ -34,7 +34,7 @@ def write(folder: Path, model: bytes, schema: InputSchema, examples: Batch) -> N
     (folder / "model.onnx").write_bytes(model)
     (folder / "schema.json").write_bytes(orjson.dumps(schema.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
     spread = np.linspace(0, len(examples) - 1, SMOKE_INPUTS).round().astype(np.int64)
-    smoke = to_rows(Batch(examples.numeric[spread], examples.categorical[spread]), schema)
+    smoke = to_rows(examples.take(spread), schema)
     (folder / "smoke.json").write_bytes(orjson.dumps({"rows": smoke}))
 
 
@@ -56,10 +56,11 @@ def check_parity(model: Model, published: Predictor, batch: Batch) -> Prediction
     Returns the published prediction of `batch`. Raises PipelineError `export_mismatch` where a probability
     differs by more than 1e-4, or a label differs that is not a toss-up within 1e-4.
     """
-    prediction = published.predict(batch)
-    _compare(model.probabilities(batch), prediction, published.schema)
+    head = published.schema.heads[0]
+    (prediction,) = published.predict(batch)
+    _compare(model.probabilities(batch), prediction, head)
     gaps = with_gaps(batch)
-    _compare(model.probabilities(gaps), published.predict(gaps), published.schema)
+    _compare(model.probabilities(gaps), published.predict(gaps)[0], head)
     return prediction
 
 
@@ -74,11 +75,11 @@ def with_gaps(batch: Batch) -> Batch:
     return Batch(numeric, categorical)
 
 
-def _compare(original: Probabilities, published: Prediction, schema: InputSchema) -> None:
+def _compare(original: Probabilities, published: Prediction, head: Head) -> None:
     distance = np.abs(original - published.probabilities)
-    expected = decide(original, schema)
+    expected = decide(original, head)
     differing = expected.indices != published.indices
-    wrong = differing & (_margin(original, schema) > TOLERANCE)
+    wrong = differing & (_margin(original, head) > TOLERANCE)
     # Written so that NaN fails too.
     if not float(distance.max()) <= TOLERANCE or wrong.any():
         raise PipelineError(
@@ -89,10 +90,10 @@ def _compare(original: Probabilities, published: Prediction, schema: InputSchema
         )
 
 
-def _margin(probabilities: Probabilities, schema: InputSchema) -> Probabilities:
+def _margin(probabilities: Probabilities, head: Head) -> Probabilities:
     """How far each row is from another label."""
-    if schema.threshold is not None:
-        distance: Probabilities = np.abs(probabilities[:, 1] - schema.threshold)
+    if head.threshold is not None:
+        distance: Probabilities = np.abs(probabilities[:, 1] - head.threshold)
         return distance
     ordered: Probabilities = np.sort(probabilities, axis=1)
     return ordered[:, -1] - ordered[:, -2]

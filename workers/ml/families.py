@@ -33,6 +33,10 @@ class Family:
         space = {name: values for name, values in self.space.items() if name not in hyperparameters}
         return replace(self, default={**self.default, **hyperparameters}, space=space)
 
+    def searching(self, default: Hyperparameters, space: Mapping[str, BaseDistribution]) -> "Family":
+        """The same, searched elsewhere."""
+        return replace(self, default={**self.default, **default}, space={**self.space, **space})
+
 
 def fit_hist_gradient_boosting(rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
     from workers.ml.boosting import fit

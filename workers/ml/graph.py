@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 # Both long since read by every runtime in use; the pair fixes the bytes whatever version of onnx writes them.
 OPSETS = {"": 21, "ai.onnx.ml": 3}
 IR_VERSION = 10
+FLOAT = onnx.TensorProto.FLOAT
 
 
 @dataclass
@@ -34,10 +35,10 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
         return name
 
-    def model(self, output: str, width: int) -> bytes:
-        """The checked model, whose one output is float32 (rows, width)."""
-        given = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["rows", width])
-        graph = helper.make_graph(self.nodes, "classifier", self.inputs, [given], self.constants)
+    def model(self, **outputs: int) -> bytes:
+        """The checked model, whose outputs are float32 (rows, width), named with their widths."""
+        given = [helper.make_tensor_value_info(name, FLOAT, ["rows", width]) for name, width in outputs.items()]
+        graph = helper.make_graph(self.nodes, "classifier", self.inputs, given, self.constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="refit")
         onnx.checker.check_model(model, full_check=True)

@@ -51,14 +51,14 @@ def trees(graph: Graph, features: str, estimator: Any) -> str:
     )
 
 
-def probabilities(graph: Graph, logits: str, classes: int) -> None:
-    """The output `probabilities`: softmax, which for two classes and one logit is the logistic function."""
+def probabilities(graph: Graph, logits: str, classes: int, output: str = "probabilities") -> None:
+    """Softmax, which for two classes and one logit is the logistic function."""
     if classes > 2:
-        graph.add("Softmax", logits, axis=1, output="probabilities")
+        graph.add("Softmax", logits, axis=1, output=output)
         return
     second = graph.add("Sigmoid", logits)
     first = graph.add("Sub", graph.constant(np.float32(1)), second)
-    graph.add("Concat", first, second, axis=1, output="probabilities")
+    graph.add("Concat", first, second, axis=1, output=output)
 
 
 def _dense(graph: Graph, features: str, weights: Matrix, bias: Matrix) -> str:

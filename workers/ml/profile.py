@@ -4,8 +4,11 @@ It travels in the artifact as `profile.json`, so that drift is measured against 
 
     {"rows": 31684,                                               how many training rows
      "columns": {"age": {"kind": "numeric", …}, "job": {"kind": "categorical", …}},   of the training rows
-     "scores": {"kind": "numeric", …},                            of the validation rows
-     "labels": [{"label": "yes", "share": 0.113, "predicted": 0.121}, …]}
+     "heads": {"bought": {
+         "scores": {"kind": "numeric", …},                        of the validation rows
+         "labels": [{"label": "yes", "share": 0.113, "predicted": 0.121}, …]}}}
+
+Of a text the column is `@characters`, how many it has.
 
     numeric      edges      ascending and frozen. Bin i holds edges[i-1] <= x < edges[i]; the first and the
                             last bin are open
@@ -22,30 +25,36 @@ away from it is seen.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from app.runtimes import Prediction
-from app.runtimes.schema import InputSchema
+from app.runtimes import Batch, Prediction
+from app.runtimes.schema import Head, InputSchema
 from workers.ml.classes import Indices, Matrix
-from workers.ml.tabular import Examples
 
 BINS = 10
 MOST_CATEGORIES = 64
 
 
-def profile(schema: InputSchema, train: Examples, prediction: Prediction) -> dict[str, Any]:
-    """The profile as JSON values. `prediction` is that of the validation rows, by the published model."""
-    numeric = {name: _numeric(train.batch.numeric[:, i]) for i, name in enumerate(schema.numeric)}
-    categorical = {name: _categorical(train.batch.categorical[:, i]) for i, name in enumerate(schema.categorical)}
-    columns = numeric | categorical
+def profile(
+    schema: InputSchema, train: Batch, classes: Sequence[Indices], predictions: Sequence[Prediction]
+) -> dict[str, Any]:
+    """The profile as JSON values.
+
+    `classes` are those of the training rows, `predictions` those of the validation rows by the published model: one a
+    head, a row without a label left out.
+    """
+    every = zip(schema.heads, classes, predictions, strict=True)
     return {
         "rows": len(train),
-        "columns": {column.name: columns[column.name] for column in schema.columns},
-        "scores": _numeric(prediction.scores),
-        "labels": _labels(schema, train.classes, prediction.indices),
+        "columns": _texts(train.texts) if train.texts is not None else _columns(schema, train),
+        "heads": {
+            head.name: {"scores": _numeric(prediction.scores), "labels": _labels(head, known, prediction.indices)}
+            for head, known, prediction in every
+        },
     }
 
 
@@ -55,6 +64,17 @@ def edges_of(known: Matrix) -> Matrix:
     values, times = np.unique(deciles, return_counts=True)
     edges: Matrix = np.union1d(values, np.nextafter(values[times > 1], np.float32(np.inf)))
     return edges
+
+
+def _columns(schema: InputSchema, batch: Batch) -> dict[str, Any]:
+    numeric = {name: _numeric(batch.numeric[:, i]) for i, name in enumerate(schema.numeric)}
+    categorical = {name: _categorical(batch.categorical[:, i]) for i, name in enumerate(schema.categorical)}
+    columns = numeric | categorical
+    return {column.name: columns[column.name] for column in schema.columns}
+
+
+def _texts(texts: npt.NDArray[np.object_]) -> dict[str, Any]:
+    return {"@characters": _numeric(np.array([len(text) for text in texts], np.float32))}
 
 
 def _numeric(column: Matrix) -> dict[str, Any]:
@@ -85,10 +105,9 @@ def _categorical(column: npt.NDArray[np.object_]) -> dict[str, Any]:
     return {"kind": "categorical", "counts": frequent, "other": other, "missing": missing}
 
 
-def _labels(schema: InputSchema, classes: Indices, predicted: Indices) -> list[dict[str, Any]]:
-    count = len(schema.labels)
+def _labels(head: Head, classes: Indices, predicted: Indices) -> list[dict[str, Any]]:
+    count = len(head.labels)
     true, guessed = (np.bincount(found, minlength=count) / len(found) for found in (classes, predicted))
     return [
-        {"label": label, "share": float(true[i]), "predicted": float(guessed[i])}
-        for i, label in enumerate(schema.labels)
+        {"label": label, "share": float(true[i]), "predicted": float(guessed[i])} for i, label in enumerate(head.labels)
     ]

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.errors import Invalid
 from app.runtimes import Batch
-from app.runtimes.schema import Column, InputSchema, Label
+from app.runtimes.schema import Column, Head, InputSchema, Label
 from app.runtimes.table import kind_of, to_batch
 from workers.ml.classes import Indices, indices_of, labels_of, require_enough
 from workers.pipeline import PipelineError, SplitName, TrainingData
@@ -24,7 +24,7 @@ class Examples:
         return len(self.classes)
 
     def take(self, rows: Indices) -> "Examples":
-        return Examples(Batch(self.batch.numeric[rows], self.batch.categorical[rows]), self.classes[rows])
+        return Examples(self.batch.take(rows), self.classes[rows])
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Prepared:
     train: Examples
     validation: Examples
 
+    @property
+    def head(self) -> Head:
+        """The one column that a classifier predicts."""
+        return self.schema.heads[0]
+
 
 def prepare(data: TrainingData, log: Callable[[str], None]) -> Prepared:
     """The training and validation rows. The labels are those of the training rows; rows without are left out.
@@ -42,8 +47,10 @@ def prepare(data: TrainingData, log: Callable[[str], None]) -> Prepared:
     Raises PipelineError: `unsupported_column` for a column that no model reads, `insufficient_data`,
     `data_imbalance`.
     """
-    labels = labels_of(data.table("train").column(data.label), data.positive)
-    schema = InputSchema(columns=columns_of(data), labels=labels)
+    if len(data.labels) > 1:
+        raise _unsupported(f"A classifier predicts one column, and data.label names {', '.join(data.labels)}")
+    labels = labels_of(data.table("train").column(data.labels[0]), data.positive)
+    schema = InputSchema(columns=columns_of(data), heads=(Head(name=data.labels[0], labels=labels),))
     train = _examples(data, "train", schema, log)
     validation = _examples(data, "validation", schema, log)
     require_enough(train.classes, validation.classes, labels)
@@ -72,7 +79,8 @@ def shares(examples: Examples, labels: tuple[Label, ...]) -> dict[str, float]:
 
 def _examples(data: TrainingData, split: SplitName, schema: InputSchema, log: Callable[[str], None]) -> Examples:
     table = data.table(split)
-    classes = indices_of(table.column(data.label), schema.labels)
+    head = schema.heads[0]
+    classes = indices_of(table.column(head.name), head.labels)
     try:
         batch = to_batch(table, schema)
     except Invalid as error:

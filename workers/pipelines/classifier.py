@@ -93,7 +93,7 @@ def plan(run: Run) -> dict[str, Any]:
     fits = run.params.optuna_trials * folds + 1
     return {
         "rows": run.data.counts(),
-        "labels": tabular.shares(prepared.train, schema.labels),
+        "labels": tabular.shares(prepared.train, prepared.head.labels),
         "columns": {"numeric": len(schema.numeric), "categorical": len(schema.categorical)},
         "stages": list(PIPELINE.stages),
         "parameters": run.params.model_dump(mode="json"),
@@ -161,18 +161,19 @@ def _fit(run: Run, examples: "Examples", chosen: "Choice") -> "Model":
 
 
 def _with_threshold(run: Run, prepared: "Prepared", model: "Model") -> "InputSchema":
-    if len(prepared.schema.labels) > 2:
+    if len(prepared.head.labels) > 2:
         return prepared.schema
     from workers.ml.threshold import choose
 
     validation = prepared.validation
     scores = model.probabilities(validation.batch)[:, 1].astype(np.float32)
-    chosen = choose(scores, validation.classes == 1, run.requirements)
+    chosen = choose(scores, validation.classes == 1, run.gate.criteria_of(prepared.head.name))
     run.log(
         f"threshold {chosen.value:.4f}: precision {chosen.precision:.3f}, recall {chosen.recall:.3f}, "
         f"F1 {chosen.f1:.3f} on {len(validation)} validation rows"
     )
-    return prepared.schema.model_copy(update={"threshold": chosen.value})
+    head = prepared.head.model_copy(update={"threshold": chosen.value})
+    return prepared.schema.model_copy(update={"heads": (head,)})
 
 
 def _export(run: Run, prepared: "Prepared", model: "Model", schema: "InputSchema") -> dict[str, float]:
@@ -182,9 +183,9 @@ def _export(run: Run, prepared: "Prepared", model: "Model", schema: "InputSchema
     from workers.ml.scoring import figures
 
     validation = prepared.validation
-    export.write(run.folder, export.to_onnx(model, len(schema.labels)), schema, validation.batch)
+    export.write(run.folder, export.to_onnx(model, len(schema.heads[0].labels)), schema, validation.batch)
     prediction = export.check_parity(model, load(run.folder), validation.batch)
-    reference = profile(schema, prepared.train, prediction)
+    reference = profile(schema, prepared.train.batch, [prepared.train.classes], [prediction])
     (run.folder / "profile.json").write_bytes(orjson.dumps(reference))
     return figures(validation.classes, prediction.indices, prediction.probabilities)
 
@@ -242,7 +243,7 @@ def _described(prepared: "Prepared") -> str:
     return (
         f"{len(prepared.train)} training and {len(prepared.validation)} validation rows, "
         f"{len(schema.numeric)} numeric and {len(schema.categorical)} categorical columns, "
-        f"labels {tabular.shares(prepared.train, schema.labels)}"
+        f"labels {tabular.shares(prepared.train, prepared.head.labels)}"
     )
 
 
