@@ -64,9 +64,10 @@ def require_roles(options: SourceOptions, existing: Sequence[str]) -> None:
     reserved = sorted(RESERVED & set(existing) - {ROW_ORDER})
     if reserved:
         raise Invalid(f"A column may not be called {reserved[0]!r}.", code="column_reserved", remedy="Rename it.")
-    require([options.label], existing, "data.label")
+    require(options.label_columns, existing, "data.label")
     require([options.key] if options.key else [], existing, "data.key")
     require([options.time] if has_times(options) and options.time else [], existing, "data.time")
+    require(options.text.columns if options.text else [], existing, "data.text.columns")
     for role in ("features", "ignore", "categorical"):
         require(getattr(options, role) or [], existing, f"data.{role}")
 
@@ -78,17 +79,17 @@ def has_times(options: SourceOptions) -> bool:
 
 def features_of(options: SourceOptions, existing: Sequence[str]) -> tuple[str, ...]:
     """The features by name, in the order of the definition or else of the source."""
-    if options.features is not None:
-        return tuple(options.features)
-    others = {options.label, options.key, options.time, *options.ignore, *RESERVED}
+    if options.feature_columns is not None:
+        return tuple(options.feature_columns)
+    others = {*options.label_columns, options.key, options.time, *options.ignore, *RESERVED}
     return tuple(name for name in existing if name not in others)
 
 
-def require_readable(table: pa.Table, label: str, features: Sequence[str]) -> None:
+def require_readable(table: pa.Table, labels: Sequence[str], features: Sequence[str]) -> None:
     """Raises Invalid `column_type` for a label or feature that is neither number, text nor true/false."""
     if not features:
         raise Invalid("No column is left to be a feature.", code="column_missing", remedy="Look at data.ignore.")
-    for name in (label, *features):
+    for name in (*labels, *features):
         dtype = table.schema.field(name).type
         if kind_of(dtype) in ("moment", "other"):
             raise Invalid(

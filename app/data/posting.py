@@ -13,6 +13,7 @@ import orjson
 from app.data.columns import RESERVED, has_times
 from app.data.sources import SourceOptions
 from app.errors import MOST_ERRORS, Invalid, told_name
+from app.runtimes.texts import compose, fault
 
 INT64 = 1 << 63
 # What Arrow, Postgres and Python all take for a moment.
@@ -21,9 +22,12 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d
 Row = Mapping[str, Any]
 
 
-def checked(rows: Sequence[Row], data: SourceOptions) -> list[tuple[str, bytes]]:
-    """(key, JSON) of each row. Raises Invalid `invalid_rows` with errors such as {field: rows.3.amount, message}."""
-    errors = [error for place, row in enumerate(rows) for error in _errors(place, row, data)]
+def checked(rows: Sequence[Row], data: SourceOptions, *, need_label: bool = True) -> list[tuple[str, bytes]]:
+    """(key, JSON) of each row; without `need_label` somebody else gives the labels.
+
+    Raises Invalid `invalid_rows` with errors such as {field: rows.3.amount, message}.
+    """
+    errors = [error for place, row in enumerate(rows) for error in _errors(place, row, data, need_label)]
     if errors:
         more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
         raise Invalid(
@@ -42,10 +46,13 @@ def key_of(row: Row, data: SourceOptions) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str]]:
-    for name, needed in {data.label: "the label", data.key: "the key", _time(data): "the time"}.items():
+def _errors(place: int, row: Row, data: SourceOptions, need_label: bool) -> Iterator[dict[str, str]]:
+    if need_label and all(row.get(name) is None for name in data.label_columns):
+        yield {"field": f"rows.{place}.{data.label_columns[0]}", "message": "is missing; it is the label"}
+    for name, needed in {data.key: "the key", _time(data): "the time"}.items():
         if name is not None and row.get(name) is None:
             yield {"field": f"rows.{place}.{name}", "message": f"is missing; it is {needed}"}
+    yield from _text_errors(place, row, data)
     time = _time(data)
     for name, value in row.items():
         problem = _name_problem(name) or _problem(value)
@@ -53,6 +60,24 @@ def _errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str
             problem = _time_problem(value)
         if problem is not None:
             yield {"field": f"rows.{place}.{told_name(name)}", "message": problem}
+
+
+def _text_errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str]]:
+    """What `texts.check` would refuse once a data version is taken: it is told to whom it can be mended by."""
+    for name, known in data.known_labels.items():
+        if row.get(name) is not None and row[name] not in known:
+            yield {"field": f"rows.{place}.{name}", "message": "is none of data.labels"}
+    if data.text is None:
+        return
+    cells = [row.get(name) for name in data.text.columns]
+    for name, cell in zip(data.text.columns, cells, strict=True):
+        if not isinstance(cell, str | None):
+            yield {"field": f"rows.{place}.{name}", "message": "is no text"}
+            return
+    (text,) = compose(data.text.effective_template, data.text.columns, [[cell] for cell in cells])
+    problem = fault(text, data.text.rule) if text or data.text.empty == "refuse" else None
+    if problem is not None:
+        yield {"field": f"rows.{place}.{data.text.columns[0]}", "message": problem}
 
 
 def _time(data: SourceOptions) -> str | None:

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.data import columns, splits
+from app.data import columns, duplicates, splits, texts
 from app.data.columns import SPLIT, missing
 from app.data.identity import Identified, Identities, identify
 from app.data.sources import ROW_ORDER, SourceOptions
+from app.data.texts import Settled
 from app.data.times import Times, row_order, times_of
 from app.definitions.schemas import Definition
 from app.errors import Invalid
@@ -22,13 +23,17 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Prepared:
-    """`rows` has label, key, time, features and `__split`; `dropped` counts rows by what they lacked."""
+    """`rows` has label, key, time, features and `__split`; `dropped` counts rows by what they lacked.
+
+    `texts` says what became of rows that say the same, where rows are texts.
+    """
 
     rows: pa.Table
     fixed: dict[str, Any]
     judged: Identities
     dropped: dict[str, int]
     duplicates: int
+    texts: Settled | None
     high_water: str | None
 
 
@@ -40,7 +45,8 @@ def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] |
     table = columns.plain(table)
     columns.require_roles(data, table.column_names)
     features = columns.features_of(data, table.column_names)
-    columns.require_readable(table, data.label, features)
+    columns.require_readable(table, data.label_columns, features)
+    texts.check(table, data)
     known = identify(table, data.key, features, (before or {}).get("hashed"))
     order = _order(table, definition, known, before)
     times = _times(table, data)
@@ -52,11 +58,18 @@ def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] |
         table, known, times = table.filter(pa.array(keep)), known.of(keep), times.of(keep) if times else None
     assigned = splits.assign(definition, known, times, before=before, judged=judged)
 
-    names = dict.fromkeys([data.label, data.key, data.time, *features])
+    names = dict.fromkeys([*data.label_columns, data.key, data.time, *features])
     rows = _in_order(_kept(table, data, times, list(names)), data, known, times, assigned.sides)
     high_water = times.high_water() if times and columns.has_times(data) else str(rows.num_rows)
-    duplicates = rows.num_rows - len(np.unique(known.identities))
-    return Prepared(rows, assigned.fixed | {"order": order}, assigned.judged, dropped, duplicates, high_water)
+    twice = rows.num_rows - len(np.unique(known.identities))
+    settled = None
+    if data.text is not None:
+        rows, settled = duplicates.settle(rows, data)
+        remedy = (
+            "Most texts are nearly equal: wait for others, or raise data.text.near_duplicates (null: only equal ones)."
+        )
+        splits.require_rows(rows[SPLIT].to_pylist(), remedy)
+    return Prepared(rows, assigned.fixed | {"order": order}, assigned.judged, dropped, twice, settled, high_water)
 
 
 def _times(table: pa.Table, data: SourceOptions) -> Times | None:
@@ -83,11 +96,13 @@ def _order(
 def _complete(table: pa.Table, definition: Definition, times: Times | None) -> tuple[Mask, dict[str, int]]:
     """Which rows have a label, a key and a time, as far as they need one; and how many lack what."""
     data = definition.data
-    lack: dict[str, Mask] = {"label": missing(table[data.label]).to_numpy()}
+    lack: dict[str, Mask] = {"label": np.all([missing(table[name]).to_numpy() for name in data.label_columns], axis=0)}
     if data.key is not None:
         lack["key"] = missing(table[data.key]).to_numpy()
     if times is not None and definition.split.by == "time":
         lack["time"] = ~times.known
+    if data.text is not None:
+        lack["text"] = np.array([not text for text in texts.of(table, data.text)])
     return ~np.any(list(lack.values()), axis=0), {name: int(mask.sum()) for name, mask in lack.items()}
 
 

@@ -75,7 +75,7 @@ def assign(
         if definition.data.key is not None:
             judged = np.union1d(judged, rows.identities[sides == HOLDOUT])
             sides[(sides < HOLDOUT) & np.isin(rows.identities, judged)] = RETIRED
-    _require_rows(sides)
+    require_rows([SIDES[side] for side in sides])
     # Elsewhere than here a row's features may change without making it another row.
     hashed = rows.hashed if split.by == "hash" or facts["positions_in"] else None
     fixed = facts | edges | {"validation": split.validation, "hashed": hashed}
@@ -197,12 +197,16 @@ def _merged(stretches: Sequence[Stretch]) -> list[Stretch]:
     return merged
 
 
-def _require_rows(sides: Sides) -> None:
-    counts = {name: int((sides == side).sum()) for side, name in enumerate(SIDES)}
+def require_rows(
+    sides: Sequence[str],
+    remedy: str = "Wait for more rows; by time, for rows newer than those that were judged before.",
+) -> None:
+    """Raises Invalid `insufficient_data` where there is none to train on, to choose by or to judge by."""
+    counts = {name: sides.count(name) for name in SIDES}
     empty = [name for name in SIDES[:RETIRED] if not counts[name]]
     if empty:
         raise Invalid(
             f"The split leaves no rows for {' and '.join(empty)}: {len(sides)} rows are {counts}.",
             code="insufficient_data",
-            remedy="Wait for more rows; by time, for rows newer than those that were judged before.",
+            remedy=remedy,
         )

@@ -10,6 +10,7 @@ from app.data import service
 from app.data.snapshots import load, take
 from app.data.sources import ROW_ORDER, Reading, samples
 from app.definitions.service import resolve_model
+from app.errors import Invalid
 from tests.factories import define
 
 DATA = {"source": "samples", "label": "y", "key": "id", "time": "t"}
@@ -60,6 +61,42 @@ async def test_a_row_without_a_key_that_is_sent_twice_is_one_row(session: AsyncS
         await define(session, "fraud", data={"source": "samples", "label": "y"})
         assert await post(session, {"x": 1, "y": 1}, {"x": 1, "y": 0}) == (2, 0)
         assert await post(session, {"y": 0, "x": 1}) == (1, 1)
+
+
+TEXTS = {
+    "source": "samples",
+    "label": "y",
+    "labels": ["a", "b"],
+    "key": "id",
+    "text": {"columns": ["title", "content"], "longest": 20},
+}
+LABELLER = {"url": "http://127.0.0.1:9", "model": "tiny", "prompt": "a or b?"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"title": " ", "content": None}, "rows.0.title", "has no text"),
+        ({"title": "x" * 21}, "rows.0.title", "has a text of 21 characters; at most 20 are read"),
+        ({"content": 7}, "rows.0.content", "is no text"),
+        ({"y": "c"}, "rows.0.y", "is none of data.labels"),
+        ({"y": None}, "rows.0.y", "is missing; it is the label"),
+    ],
+)
+async def test_a_text_that_no_data_version_would_take_is_refused_when_it_is_posted(
+    session: AsyncSession, change: dict[str, Any], field: str, message: str
+) -> None:
+    async with session.begin():
+        await define(session, "news", data=TEXTS)
+        with pytest.raises(Invalid) as refused:
+            await post(session, {"id": 1, "title": "a", "content": None, "y": "a"} | change, model="news")
+    assert refused.value.details["errors"] == [{"field": field, "message": message}]
+
+
+async def test_rows_without_a_label_are_taken_where_a_language_model_gives_it(session: AsyncSession) -> None:
+    async with session.begin():
+        await define(session, "news", data=TEXTS, label=LABELLER)
+        assert await post(session, {"id": 1, "title": "a", "content": None}, model="news") == (1, 0)
 
 
 async def test_rows_may_name_different_columns(session: AsyncSession) -> None:
@@ -115,9 +152,11 @@ async def test_a_posted_row_keeps_its_place_when_it_is_posted_again(session: Asy
         await post(session, *(row(i) for i in range(100)))
         applied = await resolve_model(session, "fraud")
         reading = Reading(session, "fraud")
-        first = await take(reading, applied.definition, store=store, previous=None, job_id=None)
+        rows = await samples.read(applied.definition.data, reading)  # type: ignore[arg-type] # by name
+        first = await take("fraud", rows, applied.definition, store=store, previous=None, job_id=None)
         await post(session, row(95, x=7), *(row(i) for i in range(100, 300)))
-        second = await take(reading, applied.definition, store=store, previous=first, job_id=None)
+        rows = await samples.read(applied.definition.data, reading)  # type: ignore[arg-type] # by name
+        second = await take("fraud", rows, applied.definition, store=store, previous=first, job_id=None)
     found = load(store, second, applied.definition)
     assert found.split[found.rows["id"].to_pylist().index(95)].as_py() == "retired"
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.data import snapshots
 from app.data.snapshots import SnapshotCorrupt, load, new_rows, path_of, take
-from app.data.sources import Reading
+from app.data.sources import Reading, find
 from app.data.tables import DataVersion
 from app.definitions.schemas import Definition
 from app.errors import Invalid
@@ -31,7 +31,8 @@ def source(folder: Path, content: list[dict[str, Any]], split: dict[str, Any] | 
 
 
 async def taken(tmp_path: Path, definition: Definition, previous: DataVersion | None = None) -> DataVersion:
-    return await take(READING, definition, store=tmp_path / "store", previous=previous, job_id=7)
+    table = await find(definition.data.source).read(definition.data, READING)
+    return await take("fraud", table, definition, store=tmp_path / "store", previous=previous, job_id=7)
 
 
 async def refusal(tmp_path: Path, definition: Definition) -> Invalid:
@@ -47,7 +48,7 @@ async def test_a_data_version_is_named_by_the_sha256_of_its_file(tmp_path: Path)
     assert (version.model, version.job_id, version.rows, version.bytes) == ("fraud", 7, 300, path.stat().st_size)
     assert version.columns[0] == {"name": "y", "type": "int64"}
     assert sum(version.counts.values()) == 300
-    assert version.labels == [{"label": 0, "rows": 150}, {"label": 1, "rows": 150}]
+    assert version.labels == [{"column": "y", "label": label, "rows": 150} for label in (0, 1)]
     assert version.high_water == "99"
 
 
@@ -67,7 +68,7 @@ async def test_what_was_written_is_read_back_in_time_order_with_its_sides(tmp_pa
     version = await taken(tmp_path, definition)
     found = load(tmp_path / "store", version, definition)
     assert found.rows["id"].to_pylist() == list(range(300))
-    assert (found.label, found.features, found.categorical) == ("y", ("x", "city"), frozenset({"city"}))
+    assert (found.labels, found.features, found.categorical) == (("y",), ("x", "city"), frozenset({"city"}))
     assert found.time_ordered
     assert found.split.type == pa.string()
     assert {s: found.split.to_pylist().count(s) for s in version.counts} == version.counts

@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import os
 import sqlite3
 from datetime import UTC, datetime
@@ -196,3 +198,25 @@ async def test_the_password_of_a_source_works_after_it_was_kept_and_is_shown_to_
     assert kept.data.url == url
     assert "hunter2" not in str(evidence)
     assert "hunter2" not in (await client.get("/models/fraud")).text
+
+
+# psycopg warns of a cursor that was left open, and there is no connection left to close it on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_database_that_goes_away_in_the_middle_is_told_and_gives_no_rows(
+    database_url: str, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "CHUNK", 100)
+    endless = options(database_url, "SELECT generate_series(1, 1000000000) AS id, 'text' AS text, 1 AS y")
+    reads = asyncio.create_task(sql.read(endless, reading()))
+    others = (
+        "datname = current_database() AND pid <> pg_backend_pid() AND xact_start < clock_timestamp() - interval '0.3 s'"
+    )
+    kill = text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    async with asyncio.timeout(30):
+        while not (await session.scalars(kill)).all():
+            await asyncio.sleep(0.1)
+        with pytest.raises(Invalid) as refused:
+            await reads
+    assert refused.value.code == "query_failed"
+    del refused, reads
+    gc.collect()

@@ -15,11 +15,15 @@ Both raise app.errors.Invalid with a code of their own (`source_unreachable`, `f
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.data.texts import TextOptions
+from app.runtimes.schema import Label
 
 # In place of a time column: the position of the row in the source.
 ROW_ORDER = "@row"
@@ -35,30 +39,72 @@ class SourceOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
 
     source: str
-    label: str = Field(description="the column to predict")
+    label: str | list[str] = Field(description="the column to predict, or several, where the type predicts several")
+    labels: list[Label] | dict[str, list[Label]] | None = Field(
+        None, description="every label there is, or those of each label column; a row with another one is refused"
+    )
     positive: str | int | bool | None = Field(None, description="the positive class of two; unset: the later in order")
     key: str | None = Field(None, description="names a row for ever, decides its split; unset: the row's features do")
     time: str | None = Field(None, description="orders rows; '@row' is the position in the source")
     features: list[str] | None = Field(None, min_length=1)
     ignore: list[str] = Field(default_factory=list)
     categorical: list[str] = Field(default_factory=list, description="numbers that are names, such as a postcode")
+    text: TextOptions | None = Field(
+        None, description="the columns that are read as one text; then they are the features"
+    )
 
     @model_validator(mode="after")
     def roles_do_not_overlap(self) -> "SourceOptions":
-        taken = {name for name in (self.label, self.key, self.time) if name is not None}
-        clash = sorted(taken & set(self.features or ()))
-        if self.label in {self.key, self.time} or clash:
-            raise ValueError(f"a column has two roles: {', '.join(clash) or self.label}")
+        taken = {name for name in (*self.label_columns, self.key, self.time) if name is not None}
+        clash = sorted(taken & set(self.feature_columns or ())) or sorted({*self.label_columns} & {self.key, self.time})
+        if clash:
+            raise ValueError(f"a column has two roles: {', '.join(clash)}")
         return self
+
+    @model_validator(mode="after")
+    def texts_are_the_features(self) -> "SourceOptions":
+        if self.text is not None and (self.features or self.categorical):
+            raise ValueError("data.text names the features; leave features and categorical out")
+        if self.text is not None and (ignored := sorted({*self.text.columns} & {*self.ignore})):
+            raise ValueError(f"data.text reads {', '.join(ignored)}, and data.ignore leaves it out")
+        return self
+
+    @model_validator(mode="after")
+    def labels_are_of_its_columns(self) -> "SourceOptions":
+        if len(set(self.label_columns)) < len(self.label_columns) or not self.label_columns:
+            raise ValueError("label names one column, or several that differ")
+        if isinstance(self.labels, list) and len(self.label_columns) > 1:
+            raise ValueError("with several label columns, write labels as {column: [label, …]}")
+        unknown = sorted(self.known_labels.keys() - set(self.label_columns))
+        if unknown:
+            raise ValueError(f"labels speaks of {', '.join(unknown)}, which is no label column")
+        return self
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
+    @property
+    def feature_columns(self) -> list[str] | None:
+        """The features that the definition names; None where all other columns are."""
+        return self.features if self.text is None else self.text.columns
+
+    @property
+    def known_labels(self) -> dict[str, list[Label]]:
+        if isinstance(self.labels, list):
+            return {self.label_columns[0]: self.labels}
+        return self.labels or {}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a source may need of Refit: which model reads, and the high-water mark of its last training."""
+    """What a source may need of Refit: which model reads, the high-water mark of its last training, and a folder that
+    all workers share."""
 
     session: AsyncSession
     model: str
     since: str | None = None  # ISO 8601, a number as text, or a row position; None before the first training
+    shared: Path | None = None  # None where rows are only counted
 
 
 class Source(Protocol):

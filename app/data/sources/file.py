@@ -4,6 +4,7 @@ import asyncio
 import glob
 import re
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Literal, Self
 
@@ -77,15 +78,17 @@ def _read(options: Options, only: Sequence[str] | None = None) -> pa.Table:
 
 
 def _count(options: Options, since: str | None) -> int:
-    columns = [options.label, options.time] if has_times(options) and options.time else [options.label]
+    time = options.time if has_times(options) else None
+    columns = [*options.label_columns, *([time] if time else [])]
     table = _read(options, columns)
     require(columns, table.column_names)
-    labelled = table.filter(pc.invert(missing(table[options.label])))
+    unlabelled = reduce(pc.and_, (missing(table[name]) for name in options.label_columns))
+    labelled = table.filter(pc.invert(unlabelled))
     if since is None:
         return int(labelled.num_rows)
-    if len(columns) == 1:
+    if time is None:
         return max(0, int(labelled.num_rows) - int(float(since)))
-    return int(newer(times_of(labelled[columns[1]], columns[1]), since).sum())
+    return int(newer(times_of(labelled[time], time), since).sum())
 
 
 def _read_file(path: str, options: Options, only: Sequence[str] | None) -> pa.Table:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     create_engine,
     func,
     make_url,
+    or_,
     select,
     text,
 )
@@ -121,16 +122,19 @@ def masked(url: str) -> str:
 
 
 def _read(options: Options, since: str | None) -> pa.Table:
-    with _connected(options) as connection:
-        result = connection.execution_options(yield_per=CHUNK).execute(_query(options, since))
+    with (
+        _connected(options) as connection,
+        connection.execution_options(yield_per=CHUNK).execute(_query(options, since)) as result,
+    ):
         names = list(result.keys())
         chunks = [("the query", table_of(names, rows, "the query")) for rows in result.partitions(CHUNK)]
     return unify(chunks or [("the query", table_of(names, [], "the query"))])
 
 
 def _count(options: Options, since: str | None) -> int:
-    rows = _query(options, since).columns(column(options.label)).subquery()
-    labelled = select(func.count()).select_from(rows).where(_named(options.label).is_not(None))
+    rows = _query(options, since).columns(*map(column, options.label_columns)).subquery()
+    has_label = or_(*(_named(name).is_not(None) for name in options.label_columns))
+    labelled = select(func.count()).select_from(rows).where(has_label)
     if since is not None and has_times(options) and options.time:
         labelled = labelled.where(_named(options.time) > _since(since))
     with _connected(options) as connection:
