@@ -1,17 +1,20 @@
 """What one attempt does: take the data, train by the pipeline, publish the files, judge what was published."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import runtimes
 from app.data import service as data
-from app.data import snapshots
+from app.data import snapshots, sources
+from app.data.language_model import LabelOptions
 from app.data.snapshots import Snapshot
 from app.data.sources import Reading
 from app.data.tables import DataVersion
@@ -45,10 +48,10 @@ async def take_inputs(
     """The stage `snapshot`. A later attempt of a job takes the data version of its first one."""
     job = await session.get_one(TrainingJob, job_id)
     pipeline = find(job.model_type)
-    progress = Progress(pipeline.stages, tell)
+    progress = Progress(pipeline.stages, tell, labels=job.labelling is not None)
     progress("stage", name="snapshot", state="started")
     definition = (await load(session, job.model, job.definition_revision)).definition
-    version = await _data_version(session, store, job, definition)
+    version = await _data_version(session, store, job, definition, progress)
     tell({"kind": "figures", "data_digest": version.digest})
     snapshot = snapshots.load(store, version, definition)
     await _require_new_samples(session, job, definition, snapshot)
@@ -63,6 +66,8 @@ def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: P
     """The pipeline's stages, then `publish` and `gate`; for a dry run the plan alone."""
     job = inputs.job
     run = _run(store, inputs, pipeline, progress, fence)
+    if job.stages is not None:
+        return {"outcome": "data"}
     if job.dry_run:
         return {"outcome": "plan", "plan": pipeline.plan(run)}
     candidate = pipeline.train(run)
@@ -72,17 +77,54 @@ def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: P
         return _judged(store, inputs, candidate, manifest, run.seed)
 
 
-async def _data_version(session: AsyncSession, store: Path, job: TrainingJob, definition: Definition) -> DataVersion:
+async def _data_version(
+    session: AsyncSession, store: Path, job: TrainingJob, definition: Definition, progress: Progress
+) -> DataVersion:
     named = await data.resolve(session, job.model, job.data_digest or job.data_version)
-    if named is not None:
+    if named is not None and (job.labelling is None or job.data_digest):
         return named
-    since = await data.last_trained(session, job.model)
-    reading = Reading(session, job.model, since.high_water if since else None)
+    table = await _rows(session, store, job, definition, named)
+    report = None
+    if job.labelling is not None:
+        # Hours may go by: no transaction stands open meanwhile.
+        await session.commit()
+        table, report = await _labelled(store, job, definition, table, progress)
     previous = await data.latest_version(session, job.model)
-    taken = await snapshots.take(reading, definition, store=store, previous=previous, job_id=job.id)
+    taken = await snapshots.take(
+        job.model, table, definition, store=store, previous=previous, job_id=job.id, labelling=report
+    )
     await data.insert_version(session, taken)
     await session.commit()
     return taken
+
+
+async def _rows(
+    session: AsyncSession, store: Path, job: TrainingJob, definition: Definition, named: DataVersion | None
+) -> pa.Table:
+    if named is not None:
+        return snapshots.load(store, named, definition).rows
+    since = await data.last_trained(session, job.model)
+    reading = Reading(session, job.model, since.high_water if since else None, artifacts.shared_of(store))
+    return await sources.find(definition.data.source).read(definition.data, reading)
+
+
+async def _labelled(
+    store: Path, job: TrainingJob, definition: Definition, table: pa.Table, progress: Progress
+) -> tuple[pa.Table, dict[str, Any]]:
+    from app.data.labelling import relabel
+
+    progress("stage", name="label", state="started")
+
+    def on_progress(done: int, of: int, note: str) -> None:
+        progress("progress", share=done / of, note=note)
+
+    options = LabelOptions.model_validate(job.labelling)
+    table, report = await relabel(table, definition.data, options, artifacts.shared_of(store), on_progress)
+    for column, found in report["agreement"].items():
+        kappa = "nothing to compare" if found["kappa"] is None else f"kappa {found['kappa']:.3f}"
+        progress("log", message=f"{column}: {found['same']} of {found['compared']} labels as before, {kappa}")
+    progress("stage", name="label", state="finished")
+    return table, report
 
 
 async def _require_new_samples(
@@ -103,26 +145,29 @@ def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fe
     job, snapshot = inputs.job, inputs.snapshot
     folder = artifacts.staging_of(store, job.id, fence)
     checkpoints = artifacts.checkpoints_of(store, job.checkpoint_of or job.id)
-    for made in (folder, checkpoints):
+    for made in (folder, checkpoints, artifacts.shared_of(store)):
         made.mkdir(parents=True, exist_ok=True)
     return Run(
         params=pipeline.params.model_validate(job.params),
         data=TrainingData(
             digest=snapshot.digest,
-            label=snapshot.label,
+            labels=snapshot.labels,
             features=snapshot.features,
             categorical=snapshot.categorical,
             positive=snapshot.positive,
             time_ordered=snapshot.time_ordered,
+            text=snapshot.text,
             rows=snapshot.rows,
             split=snapshot.split,
         ),
         folder=folder,
         checkpoints=checkpoints,
+        shared=artifacts.shared_of(store),
+        threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         # The same data and parameters give the same version, whoever trains it and whenever.
         seed=int(snapshot.digest[:8], 16) % 2**31,
         memory_scale=job.memory_scale,
-        requirements=inputs.definition.gate.effective(),
+        gate=inputs.definition.gate,
         report=progress,
     )
 
@@ -146,7 +191,6 @@ def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifes
         _load_incumbent(store, incumbent),
         incumbent.number if incumbent else None,
         snapshot.rows.filter(pc.equal(snapshot.split, "holdout")),
-        snapshot.label,
         inputs.definition.gate,
         mode=inputs.definition.gate_mode,
         data_version=snapshot.digest,

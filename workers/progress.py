@@ -5,16 +5,21 @@ from typing import Any
 
 # What every job does besides its pipeline's stages, as shares of the whole time.
 BEFORE = {"snapshot": 0.05}
+# Where a language model gives the labels first, nearly all of it.
+LABEL = {"label": 0.8}
 AFTER = {"publish": 0.01, "gate": 0.06}
 
 
 class Progress:
     """A workers.pipeline.Reporter. `tell` takes one message; stages are weighted by their shares of the time."""
 
-    def __init__(self, stages: Mapping[str, float], tell: Callable[[dict[str, Any]], None]) -> None:
-        left = 1.0 - sum(BEFORE.values()) - sum(AFTER.values())
+    def __init__(
+        self, stages: Mapping[str, float], tell: Callable[[dict[str, Any]], None], *, labels: bool = False
+    ) -> None:
+        before = BEFORE | (LABEL if labels else {})
+        left = max(0.0, 1.0 - sum(before.values()) - sum(AFTER.values()))
         whole = sum(stages.values()) or 1.0
-        self._shares = BEFORE | {name: left * share / whole for name, share in stages.items()} | AFTER
+        self._shares = before | {name: left * share / whole for name, share in stages.items()} | AFTER
         self._tell = tell
         self._done = 0.0
         self._stage: str | None = None

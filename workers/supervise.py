@@ -177,8 +177,8 @@ class Attempt:
             if await state.complete(session, self._claim, outcome["version"], **figures) is not None:
                 await promote(session, self._job.model)
                 shutil.rmtree(self._checkpoints(), ignore_errors=True)
-        elif kind == "plan":
-            await state.complete_dry_run(session, self._claim, outcome["plan"])
+        elif kind in ("plan", "data"):
+            await state.complete_without_version(session, self._claim, outcome.get("plan"))
         elif outcome["code"] == "out_of_memory" and self._job.memory_scale == 1.0:
             reason = "out of memory: once more with half the batch and double the accumulation"
             await state.release(session, self._claim, reason=reason, counts=True, memory_scale=0.5)

@@ -1,15 +1,21 @@
-from typing import Annotated
+import asyncio
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import StreamingResponse
 
-from app.auth.requires import Reporter, Viewer
-from app.data import service
+from app.auth.requires import Reporter, Trainer, Viewer
+from app.auth.roles import Role
+from app.data import export, service
 from app.data.schemas import DataVersionView, Quality, QualityAccepted, Samples, SamplesAccepted
 from app.definitions.service import resolve_model
 from app.http import Session
 from app.schemas import ModelName, Page
 
 router = APIRouter(tags=["data"])
+Name = Annotated[ModelName, Path()]
+Digest = Annotated[str, Path(pattern=r"^(latest|[0-9a-f]{6,64})$", description="latest, a digest, or its beginning")]
+ROWS = {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}, "description": "An object a line"}
 
 
 @router.post("/data/samples", status_code=202)
@@ -39,5 +45,35 @@ async def list_versions(
 ) -> Page[DataVersionView]:
     """The data versions, newest first."""
     found, next_page = await service.list_versions(session, model, after, limit)
-    views = [DataVersionView.model_validate(version) for version in found]
+    views = [DataVersionView.brief(version) for version in found]
     return Page(data=views, has_more=next_page is not None, next=next_page)
+
+
+@router.get("/data/versions/{model}/{digest}")
+async def show_version(model: Name, digest: Digest, session: Session, viewer: Viewer) -> DataVersionView:
+    """One data version: `latest`, a digest or its first characters.
+
+    Of a labelled one with the texts about which both labellings disagree, for those who may read rows: trainers.
+    """
+    version = await service.get_version(session, model, digest)
+    may_read_rows = viewer.may(Role.TRAINER)
+    return DataVersionView.model_validate(version) if may_read_rows else DataVersionView.brief(version)
+
+
+class JsonLines(StreamingResponse):
+    media_type = "application/x-ndjson"
+
+
+@router.get("/data/versions/{model}/{digest}/rows", response_class=JsonLines, responses={200: ROWS})
+async def rows(
+    model: Name,
+    digest: Digest,
+    side: Annotated[Literal["train", "validation", "holdout", "retired"], Query()],
+    request: Request,
+    session: Session,
+    _: Trainer,
+) -> JsonLines:
+    """The rows of one side of the split, an object a line, in the order of the data version: the same each time."""
+    version = await service.get_version(session, model, digest)
+    path = await asyncio.to_thread(export.verified, request.app.state.settings.store, version)
+    return JsonLines(export.lines(path, side))

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.data.tables import DataVersion
 from app.schemas import FreeJson, ModelName, Strict
 
 MOST_ROWS = 10_000
@@ -39,6 +40,8 @@ class QualityAccepted(BaseModel):
 
 
 class DataVersionView(BaseModel):
+    """`dropped` counts rows by what they lack; `texts` rows that say the same; `labelling` says who gave the labels."""
+
     model_config = ConfigDict(from_attributes=True)
 
     model: str
@@ -47,6 +50,8 @@ class DataVersionView(BaseModel):
     counts: dict[str, int]
     dropped: dict[str, int]
     duplicates: int
+    texts: dict[str, int] | None
+    labelling: dict[str, Any] | None
     labels: list[dict[str, Any]]
     columns: list[dict[str, str]]
     split: dict[str, Any]
@@ -55,3 +60,16 @@ class DataVersionView(BaseModel):
     bytes: int
     job_id: int | None
     created_at: datetime
+
+    @classmethod
+    def brief(cls, version: DataVersion) -> "DataVersionView":
+        """Without the prompt of a labelling, and the texts about which two of them disagree."""
+        view = cls.model_validate(version)
+        if view.labelling is None:
+            return view
+        agreement = {column: _without("disagreements", found) for column, found in view.labelling["agreement"].items()}
+        return view.model_copy(update={"labelling": _without("prompt", view.labelling) | {"agreement": agreement}})
+
+
+def _without(name: str, told: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if key != name}

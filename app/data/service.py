@@ -17,9 +17,10 @@ from app.data.tables import STATUSES, DataQuality, DataVersion
 from app.db import clock, seconds
 from app.definitions.schemas import Definition
 from app.definitions.service import Applied
+from app.definitions.service import load as load_definition
 from app.errors import Invalid, NotFound
 from app.events.record import record
-from app.training.tables import TrainingJob
+from app.training.tables import TRAINS, TrainingJob
 
 LATEST = "latest"
 SHORTEST_PREFIX = 6
@@ -49,7 +50,7 @@ async def last_trained(session: AsyncSession, model: str) -> DataVersion | None:
         TrainingJob,
         (TrainingJob.model == DataVersion.model) & (TrainingJob.data_digest == DataVersion.digest),
     )
-    trained = (TrainingJob.model == model) & (TrainingJob.state == "completed") & ~TrainingJob.dry_run
+    trained = (TrainingJob.model == model) & (TrainingJob.state == "completed") & TRAINS
     return await session.scalar(query.where(trained).order_by(TrainingJob.id.desc()).limit(1))
 
 
@@ -85,6 +86,19 @@ async def resolve(session: AsyncSession, model: str, name: str) -> DataVersion |
     return found[0]
 
 
+async def get_version(session: AsyncSession, model: str, name: str) -> DataVersion:
+    """`resolve`, with `latest` for the newest there is. Raises NotFound where the model has none."""
+    await load_definition(session, model)
+    found = await resolve(session, model, name) or await latest_version(session, model)
+    if found is None:
+        raise NotFound(
+            f"Model {model} has no data version yet.",
+            code="data_version_unknown",
+            remedy=f"Take one: refit data take {model}.",
+        )
+    return found
+
+
 async def count_new(session: AsyncSession, model: str, definition: Definition) -> int | None:
     """Labelled rows since the last completed training. None: the source could not tell within two seconds.
 
@@ -112,7 +126,8 @@ async def post_samples(session: AsyncSession, applied: Applied, rows: Sequence[d
             code="not_a_samples_source",
             remedy="Define the model with data.source: samples.",
         )
-    by_key = dict(await asyncio.to_thread(checked, rows, data))
+    need_label = applied.definition.label is None
+    by_key = dict(await asyncio.to_thread(checked, rows, data, need_label=need_label))
     # One post of a model at a time: ids grow in the order of commits, and two posts of the same keys cannot
     # deadlock.
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"samples:{applied.model}"))))

@@ -11,28 +11,32 @@ import base64
 import hashlib
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.data import columns, sources, splits
+from app.data import columns, splits
 from app.data.columns import SPLIT
 from app.data.identity import Identities
 from app.data.preparation import Prepared, prepare
-from app.data.sources import Reading
 from app.data.tables import DataVersion
 from app.data.times import newer, times_of
 from app.definitions.schemas import Definition
 from app.errors import RefitError
 from app.registry.artifacts import sync_folder
+from app.runtimes.schema import TextInput
 
 # In the file's metadata: the identities of all keys that were ever held out by time, base64 of little-endian
 # uint64.
 JUDGED = "refit.judged"
+# Likewise, who gave the labels, where a language model did.
+LABELLED = "refit.labelling"
 MOST_LABELS = 200
 ROW_GROUP = 1 << 17
 
@@ -53,27 +57,32 @@ class Snapshot:
     digest: str
     rows: pa.Table
     split: pa.ChunkedArray
-    label: str
+    labels: tuple[str, ...]
     features: tuple[str, ...]
     categorical: frozenset[str]
     positive: Any
     time_ordered: bool
+    text: TextInput | None
 
 
 async def take(
-    reading: Reading, definition: Definition, *, store: Path, previous: DataVersion | None, job_id: int | None
+    model: str,
+    table: pa.Table,
+    definition: Definition,
+    *,
+    store: Path,
+    previous: DataVersion | None,
+    job_id: int | None,
+    labelling: dict[str, Any] | None = None,
 ) -> DataVersion:
-    """Reads the source, writes the snapshot, and returns the row that publishes it
-    (`service.insert_version`).
+    """Writes the snapshot of what a source gave, and returns the row that publishes it (`service.insert_version`).
 
-    `previous` is the model's latest data version: the new one keeps every row on its side of it. Raises
-    Invalid (`column_missing`, `column_type`, `insufficient_data`, what the source raises) or Refused
+    `previous` is the model's latest data version: the new one keeps every row on its side of it. `labelling` says who
+    gave the labels. Raises Invalid (`column_missing`, `column_type`, `insufficient_data`, …) or Refused
     `split_would_leak`.
     """
-    source = sources.find(definition.data.source)
-    table = await source.read(definition.data, reading)
-    version = await asyncio.to_thread(_write, table, definition, store, previous)
-    version.model, version.job_id = reading.model, job_id
+    version = await asyncio.to_thread(_write, table, definition, store, previous, labelling)
+    version.model, version.job_id = model, job_id
     return version
 
 
@@ -88,16 +97,19 @@ def load(store: Path, version: DataVersion, definition: Definition) -> Snapshot:
     table = pq.read_table(path, memory_map=True)
     rows = table.drop_columns([SPLIT])
     where = f"data version {version.digest[:12]}"
-    columns.require([data.label, *(data.features or [])], rows.column_names, f"The definition, of {where},")
+    columns.require(
+        [*data.label_columns, *(data.feature_columns or [])], rows.column_names, f"The definition, of {where},"
+    )
     return Snapshot(
         digest=version.digest,
         rows=rows,
         split=table[SPLIT].cast(pa.string()),
-        label=data.label,
+        labels=data.label_columns,
         features=columns.features_of(data, rows.column_names),
         categorical=frozenset(data.categorical),
         positive=data.positive,
         time_ordered=data.time is not None,
+        text=data.text.rule if data.text else None,
     )
 
 
@@ -125,10 +137,16 @@ def new_rows(snapshot: Snapshot, definition: Definition, since: DataVersion | No
     return max(0, int(snapshot.rows.num_rows) - since.rows)
 
 
-def _write(table: pa.Table, definition: Definition, store: Path, previous: DataVersion | None) -> DataVersion:
+def _write(
+    table: pa.Table,
+    definition: Definition,
+    store: Path,
+    previous: DataVersion | None,
+    labelling: dict[str, Any] | None,
+) -> DataVersion:
     before = previous.split if previous else None
     prepared = prepare(table, definition, before=before, judged=_judged(store, previous))
-    digest, size = _publish(prepared, store)
+    digest, size = _publish(prepared, store, labelling)
     rows = prepared.rows
     return DataVersion(
         digest=digest,
@@ -136,22 +154,24 @@ def _write(table: pa.Table, definition: Definition, store: Path, previous: DataV
         counts=dict.fromkeys(splits.SIDES, 0) | _tally(rows[SPLIT]),
         dropped=prepared.dropped,
         duplicates=prepared.duplicates,
-        labels=_labels(rows[definition.data.label]),
+        texts=prepared.texts.told() if prepared.texts else None,
+        labels=_labels(rows, definition.data.label_columns),
         columns=[{"name": field.name, "type": str(field.type)} for field in rows.schema if field.name != SPLIT],
         split=prepared.fixed,
+        labelling=labelling,
         high_water=prepared.high_water,
         source=definition.data.model_dump(mode="json"),
         bytes=size,
     )
 
 
-def _publish(prepared: Prepared, store: Path) -> tuple[str, int]:
+def _publish(prepared: Prepared, store: Path, labelling: dict[str, Any] | None) -> tuple[str, int]:
     """Write, fsync, rename to the digest, fsync the folder: whatever has that name is whole. Digest and bytes."""
     folder = path_of(store, "").parent
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{uuid.uuid4().hex}"
     try:
-        _write_parquet(partial, prepared)
+        _write_parquet(partial, prepared, labelling)
         with partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -163,7 +183,7 @@ def _publish(prepared: Prepared, store: Path) -> tuple[str, int]:
     return digest, size
 
 
-def _write_parquet(path: Path, prepared: Prepared) -> None:
+def _write_parquet(path: Path, prepared: Prepared, labelling: dict[str, Any] | None) -> None:
     """Nothing in the file varies but its content: no time of writing, no name, every option given."""
     rows = prepared.rows
     with pq.ParquetWriter(path, rows.schema, version="2.6", compression="zstd", compression_level=3) as writer:
@@ -171,6 +191,10 @@ def _write_parquet(path: Path, prepared: Prepared) -> None:
         if len(prepared.judged):
             encoded = base64.b64encode(prepared.judged.astype("<u8").tobytes())
             writer.add_key_value_metadata({JUDGED: encoded.decode()})
+        if labelling is not None:
+            # Rows that the model labelled as they were are another data version all the same: it says who vouches.
+            who = {name: labelling[name] for name in ("api", "model", "temperature", "seed", "prompt_sha256")}
+            writer.add_key_value_metadata({LABELLED: orjson.dumps(who, option=orjson.OPT_SORT_KEYS).decode()})
 
 
 def _judged(store: Path, version: DataVersion | None) -> Identities:
@@ -182,9 +206,10 @@ def _judged(store: Path, version: DataVersion | None) -> Identities:
     return np.frombuffer(base64.b64decode(pq.read_metadata(path).metadata[JUDGED.encode()]), "<u8")
 
 
-def _labels(column: pa.ChunkedArray) -> list[dict[str, Any]]:
-    counted = sorted(_tally(column).items(), key=lambda item: (-item[1], str(item[0])))
-    return [{"label": label, "rows": rows} for label, rows in counted[:MOST_LABELS]]
+def _labels(rows: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:
+    counted = [(name, label, count) for name in columns for label, count in _tally(rows[name]).items()]
+    counted.sort(key=lambda item: (columns.index(item[0]), -item[2], str(item[1])))
+    return [{"column": name, "label": label, "rows": count} for name, label, count in counted[:MOST_LABELS]]
 
 
 def _tally(column: pa.ChunkedArray) -> dict[Any, int]:

@@ -21,11 +21,17 @@ class DataVersion(Base):
     digest: Mapped[str] = mapped_column(primary_key=True, comment="sha256 of the Parquet file")
     rows: Mapped[int]
     counts: Mapped[dict[str, Any]] = mapped_column(comment="rows by split: train, validation, holdout, retired")
-    dropped: Mapped[dict[str, Any]] = mapped_column(comment="rows left out, by what they lack: label, key, time")
+    dropped: Mapped[dict[str, Any]] = mapped_column(comment="rows left out, by what they lack: label, key, time, text")
     duplicates: Mapped[int] = mapped_column(comment="rows whose key (without one: features) another row has too")
-    labels: Mapped[list[Any]] = mapped_column(comment="[{label, rows}], the most frequent first")
+    texts: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="rows merged, contradictory, near_duplicates, retired, moved; see app/data/duplicates.py"
+    )
+    labels: Mapped[list[Any]] = mapped_column(comment="[{column, label, rows}], the most frequent first")
     columns: Mapped[list[Any]] = mapped_column(comment="[{name, type}]")
     split: Mapped[dict[str, Any]] = mapped_column(comment="what keeps every row on its side; see app/data/splits.py")
+    labelling: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="who gave the labels, and how far they agree with those before; see app/data/labelling.py"
+    )
     high_water: Mapped[str | None] = mapped_column(comment="the newest time; without times the number of rows")
     source: Mapped[dict[str, Any]] = mapped_column(comment="the source's options, secrets masked")
     bytes: Mapped[int]

@@ -7,11 +7,11 @@ refused. `data` is checked by the source it names, `training` by the JSON Schema
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, StringConstraints, ValidationInfo, field_validator, model_validator
 
+from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
-from app.gate.criteria import Gate, Mode
-from app.gate.measurement import LATENCY
+from app.gate.criteria import LATENCY, Gate, Mode
 from app.gate.metrics import METRICS
 from app.schemas import FreeJson, Strict
 
@@ -72,6 +72,7 @@ class Definition(Strict):
     type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
     description: str = ""
     data: SerializeAsAny[SourceOptions]
+    label: LabelOptions | None = Field(None, description="a language model gives the labels before each training")
     split: Split = Field(default_factory=Split)
     training: FreeJson = Field(default_factory=dict, description="the parameters of the type's pipeline")
     queue: str | None = Field(None, description="cpu or gpu; unset: the type's own")
@@ -88,12 +89,14 @@ class Definition(Strict):
 
     @field_validator("gate")
     @classmethod
-    def names_what_is_measured(cls, value: Gate) -> Gate:
-        unknown = sorted(value.criteria.keys() - {*METRICS, LATENCY})
+    def names_what_is_measured(cls, value: Gate, told: ValidationInfo) -> Gate:
+        columns = told.data["data"].label_columns if "data" in told.data else ()
+        of_columns = {f"{column}.{metric}" for column in columns for metric in METRICS}
+        unknown = sorted(value.criteria.keys() - {*METRICS, LATENCY, *of_columns})
         if unknown:
-            raise ValueError(
-                f"the gate does not measure {', '.join(unknown)}; it knows {', '.join([*METRICS, LATENCY])}"
-            )
+            known = ", ".join([*METRICS, LATENCY])
+            hint = f", each but the last of a label column too, such as {min(of_columns)}" if len(columns) > 1 else ""
+            raise ValueError(f"the gate does not measure {', '.join(unknown)}; it knows {known}{hint}")
         return value
 
     @field_validator("queue")
@@ -107,6 +110,17 @@ class Definition(Strict):
     def time_split_has_a_time(self) -> Self:
         if self.split.by == "time" and self.data.time is None:
             raise ValueError("split by time needs data.time: a column, or '@row' for the order of the rows")
+        return self
+
+    @model_validator(mode="after")
+    def what_is_labelled_is_a_text(self) -> Self:
+        if self.label is None:
+            return self
+        if self.data.text is None:
+            raise ValueError("label gives labels to texts; name them in data.text")
+        unknown = sorted(set(self.label.columns or ()) - set(self.data.label_columns))
+        if unknown:
+            raise ValueError(f"label.columns names {', '.join(unknown)}, which is no label column")
         return self
 
     @property

@@ -4,6 +4,7 @@
     artifacts/<digest>/      manifest.json and the files it names; never changed
     snapshots/<digest>.parquet
     checkpoints/<job>/       resumable work, never served
+    shared/                  what workers computed once for all of them, and could compute again
 
 The manifest is canonical JSON and its sha256 is the artifact's digest, so the digest vouches for every byte of every
 file. The row in `model_versions` is the publication: a folder without one does not exist.
@@ -73,6 +74,10 @@ def staging_of(store: Path, job: int, fence: int) -> Path:
 
 def checkpoints_of(store: Path, job: int) -> Path:
     return store / "checkpoints" / str(job)
+
+
+def shared_of(store: Path) -> Path:
+    return store / "shared"
 
 
 def publish(store: Path, folder: Path, manifest_without_files: Manifest) -> Manifest:

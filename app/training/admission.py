@@ -13,7 +13,7 @@ from app.errors import Refused
 from app.monitoring.incidents import open_p1
 from app.settings import Settings
 from app.training.state import JobState
-from app.training.tables import TrainingJob
+from app.training.tables import TRAINS, TrainingJob
 
 MANUAL = "manual"
 
@@ -36,11 +36,12 @@ async def admit(
     *,
     trigger: str,
     forced: bool,
-    dry_run: bool,
+    trains: bool,
 ) -> None:
-    """Raises Refused with `reasons=[{code, message, remedy}]` where anything blocks; a dry run has no prerequisites."""
+    """Raises Refused with `reasons=[{code, message, remedy}]` where anything blocks; what makes no version has no
+    prerequisites."""
     found = [_training_is_enabled(settings), _nobody_waits(open_jobs)]
-    if not dry_run:
+    if trains:
         found += [
             await _quality_is_not_critical(session, applied),
             await _no_p1_is_open(session, applied),
@@ -119,7 +120,7 @@ async def _enough_new_samples(session: AsyncSession, applied: Applied) -> Blocke
 async def _automatic_may_run(session: AsyncSession, applied: Applied) -> list[Blocked | None]:
     """Cooldown and weekly budget, which bind automatic triggers only."""
     rules = applied.definition.triggers
-    of_model = (TrainingJob.model == applied.model) & ~TrainingJob.dry_run
+    of_model = (TrainingJob.model == applied.model) & TRAINS
     recent = await session.scalar(
         select(func.max(TrainingJob.finished_at)).where(
             of_model, TrainingJob.finished_at > clock() - seconds(rules.cooldown_minutes * 60)

@@ -26,7 +26,25 @@ class TriggerRequest(Strict):
     params: FreeJson = Field(default_factory=dict, description="laid over the definition's `training`")
     priority: Priority = "normal"
     dry_run: bool = False
+    stages: list[Literal["snapshot", "label"]] | None = Field(
+        None, min_length=1, max_length=2, description="only take (and label) a data version; train nothing"
+    )
+    label: FreeJson = Field(
+        default_factory=dict, description="laid over the definition's `label`; with stages: [label]"
+    )
     force: bool = False
+
+    @property
+    def trains(self) -> bool:
+        return not self.dry_run and self.stages is None
+
+    @model_validator(mode="after")
+    def label_is_a_stage(self) -> "TriggerRequest":
+        if self.label and "label" not in (self.stages or []):
+            raise ValueError('label says how to label; it goes with stages: ["label"]')
+        if self.dry_run and self.stages:
+            raise ValueError("a dry run plans a training, and stages leave it out; send one of them")
+        return self
 
     @model_validator(mode="after")
     def force_has_a_reason(self) -> "TriggerRequest":
@@ -74,6 +92,7 @@ class JobView(BaseModel):
     data_version: str = Field(description="the digest that was taken; before that, what was asked for")
     params: dict[str, Any]
     dry_run: bool
+    stages: list[str] | None
     queue: str
     priority: Priority
     trigger: str

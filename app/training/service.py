@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
+from pydantic import ValidationError
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
 from app.data import service as data
+from app.data.language_model import LabelOptions
 from app.db import clock, notify, seconds
+from app.definitions.schemas import Definition
 from app.definitions.service import Applied, check_training, resolve_model
 from app.definitions.tables import ModelType
 from app.errors import Forbidden, Invalid, NotFound, Refused
@@ -65,9 +68,7 @@ async def trigger(
     outcome: Outcome = "coalesced"
     job = equal[0] if equal else None
     if job is None:
-        await admit(
-            session, settings, applied, open_jobs, trigger=trigger, forced=request.force, dry_run=request.dry_run
-        )
+        await admit(session, settings, applied, open_jobs, trigger=trigger, forced=request.force, trains=request.trains)
         outcome, job = "accepted", await _create(session, wanted, principal, trigger)
     if idempotency_key is not None:
         await _remember(session, principal, idempotency_key, body_digest, job)
@@ -91,10 +92,10 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
         if job.checkpoint_of == (old.checkpoint_of or old.id) and job.cancel_requested_at is None:
             return job
     # Its prerequisites were met when it was triggered: only what concerns this moment is asked again.
-    await admit(session, settings, applied, open_jobs, trigger=MANUAL, forced=True, dry_run=True)
+    await admit(session, settings, applied, open_jobs, trigger=MANUAL, forced=True, trains=False)
     same = (
-        "model", "model_type", "definition_revision", "params", "equality", "dry_run", "queue", "priority",
-        "note", "forced", "min_new_samples", "max_attempts", "memory_scale",
+        "model", "model_type", "definition_revision", "params", "equality", "dry_run", "stages", "labelling",
+        "queue", "priority", "note", "forced", "min_new_samples", "max_attempts", "memory_scale",
     )  # fmt: skip
     values = {name: getattr(old, name) for name in same} | {
         "data_version": old.data_digest or old.data_version,
@@ -216,8 +217,10 @@ async def _wanted(
         "data_version": named.digest if named else "latest",
         "params": definition.training | request.params,
         "dry_run": request.dry_run,
+        "stages": request.stages,
+        "labelling": _labelling(definition, request, named is None),
     }
-    asks_for_rows = named is None and not request.force and not request.dry_run
+    asks_for_rows = named is None and not request.force and request.trains
     return what | {
         "equality": digest_of(what),
         "model_type": definition.type,
@@ -229,6 +232,33 @@ async def _wanted(
         "note": request.note,
         "forced": request.force,
     }
+
+
+def _labelling(definition: Definition, request: TriggerRequest, is_new: bool) -> dict[str, Any] | None:
+    """How the rows are labelled first. Rows that stand in a data version are taken as they are, unless it is asked for.
+
+    Raises Invalid `label_missing` where neither the definition nor the request says how.
+    """
+    asked = "label" in (request.stages or [])
+    if not asked and (definition.label is None or not is_new or request.stages):
+        return None
+    told = (definition.label.model_dump(mode="json") if definition.label else {}) | request.label
+    if definition.data.text is None:
+        raise Invalid(
+            "Only texts are labelled by a language model.", code="label_missing", remedy="Name them in data.text."
+        )
+    try:
+        return LabelOptions.model_validate(told).model_dump(mode="json")
+    except ValidationError as error:
+        fields = [".".join(map(str, ("label", *each["loc"]))) for each in error.errors()]
+        raise Invalid(
+            f"How to label is not said whole: {fields[0]}.",
+            code="label_missing",
+            remedy="Write `label` in the definition, or send url, model and prompt with the request.",
+            errors=[
+                {"field": field, "message": each["msg"]} for field, each in zip(fields, error.errors(), strict=True)
+            ],
+        ) from None
 
 
 async def _open_jobs(session: AsyncSession, model: str) -> Sequence[TrainingJob]:
@@ -246,6 +276,7 @@ async def _create(session: AsyncSession, values: Mapping[str, Any], principal: P
         "forced": job.forced,
         "data_version": job.data_version,
         "dry_run": job.dry_run,
+        "stages": job.stages,
     }
     await record(
         session,

@@ -222,8 +222,8 @@ async def complete(session: AsyncSession, claim: Claim, version: Mapping[str, An
     return int(published)
 
 
-async def complete_dry_run(session: AsyncSession, claim: Claim, plan: dict[str, Any]) -> bool:
-    """A dry run ends with its plan and makes no version."""
+async def complete_without_version(session: AsyncSession, claim: Claim, plan: dict[str, Any] | None) -> bool:
+    """A dry run ends with its plan, a job that only takes a data version with nothing more."""
     jobs = await _move(session, JobState.RUNNING, JobState.COMPLETED, _held(claim), plan=plan, progress=1.0, **RELEASED)
     return await _told(session, jobs, "job.completed", before=JobState.RUNNING)
 

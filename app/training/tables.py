@@ -47,6 +47,10 @@ class TrainingJob(Base):
     )
     equality: Mapped[str] = mapped_column(comment="digest of what makes two jobs equal, for coalescing")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
+    stages: Mapped[list[str] | None] = mapped_column(
+        ARRAY(Text), comment="null: all; snapshot, label: only a data version is made"
+    )
+    labelling: Mapped[dict[str, Any] | None] = mapped_column(comment="LabelOptions, where the rows are labelled first")
     queue: Mapped[str]
     priority: Mapped[int] = mapped_column(comment="0 high, 1 normal")
     trigger: Mapped[str] = mapped_column(comment="manual, schedule, …")
@@ -83,6 +87,10 @@ class TrainingJob(Base):
     plan: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     version: Mapped[int | None]
+
+
+# A version is to come of it: neither a plan alone nor a data version alone.
+TRAINS = ~TrainingJob.dry_run & TrainingJob.stages.is_(None)
 
 
 class IdempotencyKey(Base):

@@ -27,7 +27,7 @@ async def types(sessions: async_sessionmaker[AsyncSession]) -> None:
 def test_type_and_data_are_enough_and_the_rest_is_the_runbooks() -> None:
     bare = Definition.model_validate(BODY)
     assert bare.prerequisites.min_new_samples == 10_000
-    assert {name: c.model_dump(exclude_none=True) for name, c in bare.gate.effective().items()} == {
+    assert {name: c.model_dump(exclude_none=True) for name, c in bare.gate.criteria_of("y").items()} == {
         "f1": {"max_drop": 0.01},
         "auc_roc": {"max_drop": 0.005},
         "precision": {"min": 0.85},
@@ -45,8 +45,8 @@ def test_a_gate_that_reloads_by_itself_is_confident_unless_told_otherwise() -> N
 
 def test_a_criterion_set_to_null_is_dropped_and_the_others_stay() -> None:
     gate = Definition.model_validate(BODY | {"gate": {"criteria": {"recall": None, "f1": {"min": 0.5}}}}).gate
-    assert sorted(gate.effective()) == ["auc_roc", "f1", "latency_p99_seconds", "precision"]
-    assert gate.effective()["f1"].min == 0.5
+    assert sorted(gate.criteria_of("y")) == ["auc_roc", "f1", "latency_p99_seconds", "precision"]
+    assert gate.criteria_of("y")["f1"].min == 0.5
 
 
 async def test_applying_the_same_again_makes_no_revision(client: httpx.AsyncClient, types: None) -> None:
