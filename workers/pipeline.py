@@ -17,7 +17,8 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from app.gate.criteria import Criterion
+from app.gate.criteria import Gate
+from app.runtimes.schema import TextInput
 
 SplitName = Literal["train", "validation", "holdout"]
 
@@ -51,11 +52,12 @@ class TrainingData:
     """
 
     digest: str
-    label: str
+    labels: tuple[str, ...]  # the columns to predict
     features: tuple[str, ...]
     categorical: frozenset[str]  # features that are names whatever their type; text columns are so by themselves
     positive: Any
     time_ordered: bool
+    text: TextInput | None  # how the features become one text, where they are texts
     rows: pa.Table
     split: pa.ChunkedArray  # "train" | "validation" | "holdout" | "retired", one a row
 
@@ -93,16 +95,19 @@ class Run:
 
     `folder` is this attempt's staging folder; it is thrown away when the attempt ends. `checkpoints` outlives the
     attempt and is the same for every attempt of the job and for a job that resumes it: write a file there whole
-    (write, fsync, rename), and skip on the next attempt what it shows to be done.
+    (write, fsync, rename), and skip on the next attempt what it shows to be done. `shared` is that of every job and
+    worker, for what can be computed again and named by what it was computed from. `threads` are this attempt's cores.
     """
 
     params: Any
     data: TrainingData
     folder: Path
     checkpoints: Path
+    shared: Path
+    threads: int
     seed: int
     memory_scale: float  # 1.0; 0.5 after an attempt that ran out of memory: halve the batch, double the accumulation
-    requirements: Mapping[str, Criterion]  # the gate's, so that a threshold can aim at them
+    gate: Gate  # what will be asked of the candidate, so that a threshold can aim at it
     report: Reporter
 
     @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.gate.criteria import DEFAULT_CRITERIA
+from app.gate.criteria import Gate
 from workers.pipeline import Run, TrainingData
 from workers.pipelines.classifier import ClassifierParams
 
@@ -57,11 +57,12 @@ def data_of(table: pa.Table, label: str = "bought", **changes: Any) -> TrainingD
     split[: int(0.7 * rows)] = "train"
     given: dict[str, Any] = {
         "digest": "d" * 64,
-        "label": label,
+        "labels": (label,),
         "features": tuple(name for name in table.column_names if name != label),
         "categorical": frozenset(),
         "positive": None,
         "time_ordered": False,
+        "text": None,
         "rows": table,
         "split": pa.chunked_array([pa.array(split, pa.string())]),
     }
@@ -76,9 +77,11 @@ def run_of(data: TrainingData, folder: Path, *, memory_scale: float = 1.0, seed:
         data=data,
         folder=folder / "staging",
         checkpoints=folder / "checkpoints",
+        shared=folder / "shared",
+        threads=1,
         seed=seed,
         memory_scale=memory_scale,
-        requirements=DEFAULT_CRITERIA,
+        gate=Gate(),
         report=News(),
     )
 

@@ -28,8 +28,8 @@ def files(candidate: Candidate) -> dict[str, bytes]:
 def figures_on_holdout(candidate: Candidate, data: Any) -> dict[str, float]:
     predictor = load(candidate.format, candidate.folder)
     holdout = data.table("holdout")
-    prediction = predictor.predict(table_batch(holdout, predictor.schema))
-    classes = [predictor.schema.labels.index(v) for v in holdout.column(data.label).to_pylist()]
+    (prediction,) = predictor.predict(table_batch(holdout, predictor.schema))
+    classes = [predictor.schema.heads[0].labels.index(v) for v in holdout.column(data.labels[0]).to_pylist()]
     return figures(np.array(classes), prediction.indices, prediction.probabilities)
 
 
@@ -47,14 +47,14 @@ def test_gaps_and_categories_never_seen_are_answered(tmp_path: Path) -> None:
     candidate = train(run_of(data_of(customers()), tmp_path))
     predictor = load("onnx", candidate.folder)
     row = {"age": None, "city": "Atlantis", "income": 3e38, "member": True, "branch": None, "empty": 1.5}
-    prediction = predictor.predict(to_batch([row], predictor.schema))
+    (prediction,) = predictor.predict(to_batch([row], predictor.schema))
     assert 0 <= prediction.scores[0] <= 1
 
 
 def test_the_hundred_smoke_inputs_are_read_like_any_request(tmp_path: Path) -> None:
     predictor = load("onnx", train(run_of(data_of(customers(rows=60)), tmp_path)).folder)
     smoke = predictor.smoke_inputs()
-    scores = predictor.predict(to_batch(smoke, predictor.schema)).scores
+    scores = predictor.predict(to_batch(smoke, predictor.schema))[0].scores
     assert len(smoke) == 100
     assert np.isfinite(scores).all()
     assert None in [value for row in smoke for value in row]
@@ -77,9 +77,9 @@ def test_labels_keep_their_type_and_the_positive_one_is_last(
     bought = [values[name == "yes"] for name in table.column("bought").to_pylist()]
     table = table.set_column(table.column_names.index("bought"), "bought", pa.array(bought))
     schema = load("onnx", train(run_of(data_of(table, positive=positive), tmp_path)).folder).schema
-    assert schema.labels == labels
-    assert [type(label) for label in schema.labels] == [type(label) for label in labels]
-    assert schema.threshold is not None
+    assert schema.heads[0].labels == labels
+    assert [type(label) for label in schema.heads[0].labels] == [type(label) for label in labels]
+    assert schema.heads[0].threshold is not None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -90,9 +90,9 @@ def test_three_classes_have_probabilities_that_add_up_and_no_threshold(family: s
     data = data_of(table.append_column("group", pa.array(group)), label="group")
     candidate = train(run_of(data, tmp_path, families=[family]))
     predictor = load("onnx", candidate.folder)
-    prediction = predictor.predict(to_batch(predictor.smoke_inputs(), predictor.schema))
-    assert predictor.schema.labels == ("middle", "old", "young")
-    assert predictor.schema.threshold is None
+    (prediction,) = predictor.predict(to_batch(predictor.smoke_inputs(), predictor.schema))
+    assert predictor.schema.heads[0].labels == ("middle", "old", "young")
+    assert predictor.schema.heads[0].threshold is None
     np.testing.assert_allclose(prediction.probabilities.sum(axis=1), 1, atol=1e-5)
     assert figures_on_holdout(candidate, data)["auc_roc"] > 0.85
 
@@ -101,7 +101,7 @@ def test_only_numbers_or_only_names_are_enough(tmp_path: Path) -> None:
     for features in (("age", "income"), ("city", "member")):
         data = data_of(customers(), features=features)
         predictor = load("onnx", train(run_of(data, tmp_path / features[0])).folder)
-        assert len(predictor.predict(to_batch(predictor.smoke_inputs(), predictor.schema)).scores) == 100
+        assert len(predictor.predict(to_batch(predictor.smoke_inputs(), predictor.schema))[0].scores) == 100
 
 
 def test_a_number_named_categorical_is_a_name(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="needs the real data
 def floors_missed(data: TrainingData, folder: Path, **params: Any) -> set[str]:
     candidate = train(run_of(data, folder, **params))
     predictor, holdout = load("onnx", candidate.folder), data.table("holdout")
-    prediction = predictor.predict(to_batch(holdout, predictor.schema))
-    classes = indices_of(holdout.column(data.label), predictor.schema.labels)
+    (prediction,) = predictor.predict(to_batch(holdout, predictor.schema))
+    classes = indices_of(holdout.column(data.labels[0]), predictor.schema.heads[0].labels)
     measured = figures(classes, prediction.indices, prediction.probabilities)
     assert all(np.isfinite(value) for value in measured.values())
     return {name for name, c in DEFAULT_CRITERIA.items() if c.min is not None and measured[name] < c.min}

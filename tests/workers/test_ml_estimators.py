@@ -40,7 +40,7 @@ def by_onnx(name: str, estimator: Any, features: Matrix, classes: int) -> Any:
     graph = Graph()
     given = graph.input("features", TensorProto.FLOAT, features.shape[1])
     nodes.probabilities(graph, FAMILIES[name].write(graph, given, estimator), classes)
-    session = onnxruntime.InferenceSession(graph.model("probabilities", classes))
+    session = onnxruntime.InferenceSession(graph.model(probabilities=classes))
     return session.run(None, {"features": features})[0]
 
 

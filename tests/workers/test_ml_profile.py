@@ -8,23 +8,21 @@ import pytest
 
 from app.runtimes import Batch
 from app.runtimes.onnx import decide
-from app.runtimes.schema import Column, InputSchema
+from app.runtimes.schema import Column, Head, InputSchema
 from workers.ml.profile import edges_of, profile
-from workers.ml.tabular import Examples
 
 ROWS = 1000
 SCHEMA = InputSchema(
     columns=(Column(name="name", kind="categorical"), Column(name="number", kind="numeric")),
-    labels=("no", "yes"),
-    threshold=0.5,
+    heads=(Head(name="y", labels=("no", "yes"), threshold=0.5),),
 )
 
 
 def profiled(numbers: Any, names: Any) -> dict[str, Any]:
     batch = Batch(np.array(numbers, np.float32)[:, None], np.array(names, np.object_)[:, None])
     scores = np.linspace(0, 1, 200)
-    prediction = decide(np.column_stack([1 - scores, scores]), SCHEMA)
-    found = profile(SCHEMA, Examples(batch, np.arange(ROWS) % 4 // 3), prediction)
+    prediction = decide(np.column_stack([1 - scores, scores]), SCHEMA.heads[0])
+    found = profile(SCHEMA, batch, [np.arange(ROWS) % 4 // 3], [prediction])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found
 
@@ -73,10 +71,11 @@ def test_names_are_counted_and_rare_ones_summed_up() -> None:
 def test_labels_and_scores_stand_beside_the_columns() -> None:
     found = profiled([1.0] * ROWS, ["x"] * ROWS)
     assert found["rows"] == ROWS
-    assert found["labels"] == [
+    head = found["heads"]["y"]
+    assert head["labels"] == [
         {"label": "no", "share": 0.75, "predicted": 0.5},
         {"label": "yes", "share": 0.25, "predicted": 0.5},
     ]
-    assert sum(found["scores"]["counts"]) == 200
-    assert max(abs(count - 20) for count in found["scores"]["counts"]) <= 1
+    assert sum(head["scores"]["counts"]) == 200
+    assert max(abs(count - 20) for count in head["scores"]["counts"]) <= 1
     assert list(found["columns"]) == ["name", "number"]
