@@ -130,6 +130,8 @@ def run(application: str, config: Settings) -> None:
         workers=config.replicas,
         loop="uvloop",
         http=OneWrite,
+        # Nothing of ours speaks WebSocket, and a package that does may come with another.
+        ws="none",
         # Longer than clients keep an idle connection: it is they who close it, and no request meets a closed one.
         timeout_keep_alive=75,
         # Nothing of ours reads where a caller is from.

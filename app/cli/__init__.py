@@ -20,6 +20,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "models": ("app.cli.models:models", "Definitions: apply, list, show."),
         "trigger": ("app.cli.trigger:trigger", "Ask for a training."),
         "status": ("app.cli.status:status", "The running or newest job of a model."),
+        "data": ("app.cli.data:data", "Data versions: take, label, list, show, export."),
         "jobs": ("app.cli.jobs:jobs", "Jobs: list, show, logs, cancel, resume."),
     },
     "Versions and slots": {

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def models() -> None:
 def apply(file: Path) -> None:
     """Make the definitions of FILE (NAME: DEFINITION, …) the current ones.
 
-    Applying the same twice changes nothing. A relative data.path is meant from the folder of FILE.
+    Applying the same twice changes nothing. A relative data.path or label.prompt_file is meant from the folder of FILE.
     """
     definitions = _read(file)
     api = connect()
@@ -78,6 +79,8 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(definition, dict):
             raise Failure(f"{file}: {name} is no definition, but {definition!r}.", Exit.USAGE)
         _resolve_path(definition.get("data"), file)
+        _read_prompt(name, definition.get("label"), file)
+        _require_json(name, definition, file)
     return told
 
 
@@ -85,5 +88,29 @@ def _resolve_path(data: Any, file: Path) -> None:
     """The service may run in another folder than this command, so it is told the whole path."""
     path = data.get("path") if isinstance(data, dict) else None
     if isinstance(path, str) and "://" not in path:
-        folder = Path.cwd() if str(file) == "-" else file.resolve().parent
-        data["path"] = str(folder / path)
+        data["path"] = str(_folder_of(file) / path)
+
+
+def _read_prompt(name: str, label: Any, file: Path) -> None:
+    """`prompt_file` becomes `prompt`, its content: it belongs to the definition, and changes with it."""
+    if not isinstance(label, dict) or not isinstance(label.get("prompt_file"), str):
+        return
+    if "prompt" in label:
+        raise Failure(f"{file}: {name}: label has both prompt and prompt_file; write one of them.", Exit.USAGE)
+    path = _folder_of(file) / label.pop("prompt_file")
+    try:
+        label["prompt"] = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{file}: {name}: the prompt {path} cannot be read: {error}", Exit.USAGE) from None
+
+
+def _require_json(name: str, definition: dict[str, Any], file: Path) -> None:
+    """YAML knows .nan and .inf, and dates that JSON does not."""
+    try:
+        json.dumps(definition, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Failure(f"{file}: {name}: a value cannot be sent as JSON: {error}.", Exit.USAGE) from None
+
+
+def _folder_of(file: Path) -> Path:
+    return Path.cwd() if str(file) == "-" else file.resolve().parent

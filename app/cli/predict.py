@@ -12,7 +12,6 @@ from app.cli.output import json_option, say, wants_json
 from app.cli.rows import Format, Row, Written, format_of, read_rows, write_rows
 
 BATCH = 1_000
-ANSWERS = ("score", "label")
 # Predicting twice does no harm, so a replica that restarts meanwhile is asked again.
 PATIENCE_SECONDS = 5.0
 
@@ -52,10 +51,8 @@ def predict(
     write_rows((_joined(row, answer) for row, answer in zip(kept, predicted, strict=True)), written)
 
 
-def _predicted(
-    api: Api, rows: Sequence[Row], roles: Mapping[str, Any], asked: Json, name: str
-) -> Iterator[tuple[float, Any]]:
-    """(score, label) of every row; who answered is told at the end."""
+def _predicted(api: Api, rows: Sequence[Row], roles: Mapping[str, Any], asked: Json, name: str) -> Iterator[Json]:
+    """The score and the label of every row; who answered is told at the end."""
     started, versions = time.monotonic(), {}
     instances = _features(rows, roles)
     for start in range(0, len(rows), BATCH):
@@ -65,9 +62,17 @@ def _predicted(
         except Failure as failure:
             raise failure.within(f"Rows {start} to {start + len(batch) - 1} of {name}") from None
         versions[answer["version"]] = answer["generation"]
-        yield from zip(answer["scores"], answer["labels"], strict=True)
+        yield from _told(answer)
     told = ", then ".join(f"version {version} (generation {n})" for version, n in versions.items())
     say(f"{len(rows)} rows by {told} in {time.monotonic() - started:.2f} s")
+
+
+def _told(answer: Json) -> Iterator[Json]:
+    """Of several label columns each stands under its own name, the first also as it would alone."""
+    columns = {"score": answer["scores"], "label": answer["labels"]}
+    for name, head in answer.get("heads", {}).items():
+        columns |= {f"{name}_score": head["scores"], f"{name}_label": head["labels"]}
+    return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def _roles(api: Api, model: str | None) -> Mapping[str, Any]:
@@ -84,8 +89,11 @@ def _roles(api: Api, model: str | None) -> Mapping[str, Any]:
 def _features(rows: Sequence[Row], roles: Mapping[str, Any]) -> list[Row]:
     """The rows with the columns that are features; rows that are lists are sent as they are."""
     named = {name: None for row in rows if isinstance(row, dict) for name in row}
-    others = {roles.get("label"), roles.get("key"), roles.get("time"), *roles.get("ignore", ())}
-    left_out = {name for name in named if name in others or name not in (roles.get("features") or named)}
+    label = roles.get("label")
+    labels = label if isinstance(label, list) else [label]
+    others = {*labels, roles.get("key"), roles.get("time"), *roles.get("ignore", ())}
+    features = (roles.get("text") or {}).get("columns") or roles.get("features") or named
+    left_out = {name for name in named if name in others or name not in features}
     if left_out:
         say(f"not sent, for they are no features: {', '.join(name for name in named if name in left_out)}")
     return [
@@ -94,12 +102,12 @@ def _features(rows: Sequence[Row], roles: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def _joined(row: Row, predicted: tuple[float, Any]) -> Json:
-    return (row if isinstance(row, dict) else {}) | dict(zip(ANSWERS, predicted, strict=True))
+def _joined(row: Row, predicted: Json) -> Json:
+    return (row if isinstance(row, dict) else {"text": row} if isinstance(row, str) else {}) | predicted
 
 
 def _check_names(row: Row) -> None:
-    taken = [name for name in ANSWERS if name in row] if isinstance(row, dict) else []
+    taken = [name for name in ("score", "label") if name in row] if isinstance(row, dict) else []
     if taken:
         raise Failure(
             f"The rows have a column {taken[0]} already.",

@@ -16,7 +16,7 @@ from app.cli.failures import Exit, Failure
 
 Format = Literal["csv", "jsonl", "json"]
 Written = Literal["csv", "jsonl"]
-Row = dict[str, Any] | list[Any]
+Row = dict[str, Any] | list[Any] | str
 
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
@@ -138,8 +138,8 @@ def _no_constant(name: str) -> None:
 
 
 def _row(value: Any) -> Row:
-    if not isinstance(value, dict | list):
-        raise ValueError("a row is an object or a list")  # noqa: TRY004 - ditto
+    if not isinstance(value, dict | list | str):
+        raise ValueError("a row is an object, a list or a text")  # noqa: TRY004 - ditto
     return value
 
 

@@ -228,8 +228,7 @@ class Replica:
             async with self._sessions() as session:
                 version = await get_version(session, model, number)
                 gate = (await load_definition(session, model, version.definition_revision)).definition.gate
-            latency = gate.effective().get("latency_p99_seconds")
-            limit = latency.max if latency and latency.max else DEFAULT_P99_SECONDS
+            limit = gate.latency.max if gate.latency and gate.latency.max else DEFAULT_P99_SECONDS
             shelf.loaded[number] = await asyncio.to_thread(
                 loaded.load, self._settings.store, number, version.artifact, limit
             )

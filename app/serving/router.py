@@ -1,11 +1,12 @@
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from app.auth.requires import Predictor
+from app.schemas import ModelName
 from app.serving import predictions
 from app.serving.bodies import BINARY
-from app.serving.schemas import PredictAnswer, PredictRequest
+from app.serving.schemas import ClassifyAnswer, PredictAnswer, PredictRequest
 
 router = APIRouter(tags=["predictions"])
 
@@ -23,7 +24,11 @@ def _with_binary(name: str, **schema: Any) -> dict[str, Any]:
     response_model=PredictAnswer,
     openapi_extra={
         "requestBody": {"required": True, "content": JSON_BODY | BINARY_BODIES},
-        "parameters": [_with_binary("model"), _with_binary("slot", enum=["active", "standby"], default="active")],
+        "parameters": [
+            _with_binary("model"),
+            _with_binary("slot", enum=["active", "standby"], default="active"),
+            _with_binary("probabilities", enum=["false", "true"], default="false"),
+        ],
     },
 )
 async def predict_batch(request: Request, _: Predictor) -> Response:
@@ -32,3 +37,14 @@ async def predict_batch(request: Request, _: Predictor) -> Response:
     response = Response(body, status)
     response.raw_headers.extend(headers)
     return response
+
+
+@router.post("/classify")
+async def classify(
+    body: Annotated[dict[str, str | None], Body(examples=[{"title": "Hessen kürzt Kita-Mittel", "content": "…"}])],
+    request: Request,
+    _: Predictor,
+    model: Annotated[ModelName | None, Query()] = None,
+) -> ClassifyAnswer:
+    """One text, by its columns: its label with the probability of each. 422 names the columns that the model reads."""
+    return await predictions.classify(request.app.state.replica, model, body)

@@ -9,27 +9,58 @@ from pydantic import BaseModel, Field
 from app.errors import MOST_ERRORS, Invalid, told_name
 from app.runtimes.schema import Label
 
-FIELDS = {"model", "instances", "slot"}
+FIELDS = {"model", "instances", "slot", "probabilities"}
 
 
 class PredictRequest(BaseModel):
-    """`instances` are rows as lists, in the order of the version's columns, or as objects by name. null is missing."""
+    """`instances` are rows as lists, in the order of the version's columns, or as objects by name. null is missing.
+
+    A version that reads texts also takes texts. With `probabilities` the answer has those of every label.
+    """
 
     model: str | None = None
-    instances: list[list[Any]] | list[dict[str, Any]]
+    instances: list[list[Any]] | list[dict[str, Any]] | list[str]
     slot: Literal["active", "standby"] = "active"
+    probabilities: bool = False
 
 
-class PredictAnswer(BaseModel):
-    """Columnar: `scores[i]` in [0, 1] and `labels[i]` belong to `instances[i]`. One version answers the whole batch."""
+class HeadAnswer(BaseModel):
+    """`scores[i]` in [0, 1] and `labels[i]` belong to `instances[i]`, and so do the `probabilities` of each label."""
+
+    scores: list[float]
+    labels: list[Label]
+    probabilities: dict[str, list[float]] | None = Field(None, description="by label; absent unless asked for")
+
+
+class PredictAnswer(HeadAnswer):
+    """Columnar. One version answers the whole batch. Of several label columns `heads` has all, and the first stands
+    outside of it, too.
+    """
 
     model: str
     version: int
     generation: int
     slot: Literal["active", "standby"]
-    scores: list[float]
-    labels: list[Label]
+    heads: dict[str, HeadAnswer] | None = Field(None, description="by label column; absent where there is only one")
     request_id: str = Field(description="to send with feedback")
+
+
+class Classified(BaseModel):
+    """The label, its score in [0, 1], and the probability of every label."""
+
+    label: Label
+    score: float
+    probabilities: dict[str, float]
+
+
+class ClassifyAnswer(Classified):
+    """The runbook's: one text. Of several label columns `heads` has all, and the first stands outside of it, too."""
+
+    model: str
+    version: int
+    generation: int
+    heads: dict[str, Classified]
+    request_id: str
 
 
 def decode(body: bytes) -> PredictRequest:
@@ -52,6 +83,8 @@ def decode(body: bytes) -> PredictRequest:
         errors.append({"field": "model", "message": "must be text"})
     if told.get("slot", "active") not in ("active", "standby"):
         errors.append({"field": "slot", "message": "must be active or standby"})
+    if not isinstance(told.get("probabilities", False), bool):
+        errors.append({"field": "probabilities", "message": "must be true or false"})
     if errors:
         raise Invalid(f"The request is not valid: {', '.join(e['field'] for e in errors)}.", errors=errors)
     return PredictRequest.model_construct(**told)

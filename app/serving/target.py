@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from app.errors import Invalid, NotFound, Refused, TooLarge, Unavailable
+from app.runtimes import Batch
 from app.serving.loaded import Loaded
 from app.serving.replica import Replica, Slots
 
@@ -26,6 +27,14 @@ class Target(NamedTuple):
                 code="too_many_rows",
                 remedy="Send them in several requests.",
             )
+
+
+class Asked(NamedTuple):
+    """A request that was read: whom it asks, about which rows, and whether for the probability of every label."""
+
+    target: Target
+    batch: Batch
+    probabilities: bool = False
 
 
 # The target of (model, slot), once a body has told them.

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from app.cli.models import _read
 from app.data import sources
 from app.definitions.schemas import Definition
+from workers import pipeline
 from workers.pipelines.classifier import ClassifierParams
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -24,7 +25,7 @@ DEFINITIONS = [pytest.param(d, id=f"{file.name}:{name}") for file in FILES for n
 @pytest.mark.parametrize("definition", DEFINITIONS)
 def test_each_example_is_a_definition(definition: dict[str, Any]) -> None:
     valid = Definition.model_validate(definition)
-    ClassifierParams.model_validate(valid.training)
+    pipeline.find(valid.type).params.model_validate(valid.training)
 
 
 def test_the_readme_names_each_example() -> None:
@@ -36,7 +37,8 @@ def test_one_example_has_every_setting() -> None:
     definitions = yaml.safe_load(EVERY.read_text())
     shown = {path for definition in definitions.values() for path in paths_of(definition)}
     options = (f"data.{name}" for source in sources.names() for name in sources.find(source).Options.model_fields)
-    params = (f"training.{name}" for name in ClassifierParams.model_fields)
+    types = map(pipeline.find, pipeline.names())
+    params = (f"training.{name}" for type in types for name in type.params.model_fields)
     assert {*settings_of(Definition), *options, *params} - shown == set()
 
 

@@ -143,7 +143,7 @@ def test_rows_that_are_refused_are_named(refit: Refit, file: Files, service: Mad
         ("a.csv", "", "has no rows"),
         ("a.jsonl", '{"a": 1}\n{"a": \n', "line 2"),
         ("a.jsonl", '{"a": NaN}\n', "NaN"),
-        ("a.jsonl", "3\n", "a row is an object or a list"),
+        ("a.jsonl", "3\n", "a row is an object, a list or a text"),
         ("a.json", '{"a": 1}', "instances"),
         ("a.json", "[", "cannot be read as json"),
         ("a.txt", "x", "--format"),
@@ -163,3 +163,21 @@ def test_a_file_that_is_not_utf8_is_named(refit: Refit, tmp_path: Path) -> None:
     result = refit("predict", str(tmp_path / "a.csv"))
     assert result.exit_code == 2
     assert "UTF-8" in result.stderr
+
+
+def test_texts_are_rows_and_each_label_column_stands_under_its_name(
+    refit: Refit, file: Files, service: MadeUpService
+) -> None:
+    heads = {"about": {"scores": [0.9], "labels": ["card"]}, "urgent": {"scores": [0.8], "labels": ["yes"]}}
+    service.on(PREDICT, {"version": 7, "generation": 3, "scores": [0.9], "labels": ["card"], "heads": heads})
+    result = refit("predict", file("a.jsonl", '"my card"\n'))
+    assert json.loads(result.stdout) == {
+        "text": "my card",
+        "score": 0.9,
+        "label": "card",
+        "about_score": 0.9,
+        "about_label": "card",
+        "urgent_score": 0.8,
+        "urgent_label": "yes",
+    }
+    assert service.body()["instances"] == ["my card"]

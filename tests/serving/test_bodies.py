@@ -13,17 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import Invalid, NotFound, RefitError, TooLarge, UnsupportedMediaType
-from app.runtimes.schema import Column, InputSchema
+from app.runtimes.schema import Column, Head, InputSchema
 from app.serving.bodies import arrow, json, npy, reader_of
 from app.serving.loaded import Loaded
 from app.serving.replica import Slots
 from app.serving.target import Target
 
+HEADS = (Head(name="y", labels=("no", "yes"), threshold=0.5),)
 NUMBERS = InputSchema(
-    columns=(Column(name="a", kind="numeric"), Column(name="b", kind="numeric")), labels=("no", "yes"), threshold=0.5
+    columns=(Column(name="a", kind="numeric"), Column(name="b", kind="numeric")),
+    heads=HEADS,
 )
 MIXED = InputSchema(
-    columns=(Column(name="a", kind="numeric"), Column(name="c", kind="categorical")), labels=("no", "yes")
+    columns=(Column(name="a", kind="numeric"), Column(name="c", kind="categorical")),
+    heads=HEADS,
 )
 
 
@@ -107,7 +110,7 @@ def test_a_short_cut_reads_what_the_thorough_way_reads_or_nothing(envelope: dict
 def test_plain_numbers_never_need_the_thorough_way(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json, "_thoroughly", None)
     for _ in range(2):  # the parser and the decoder serve the next request as well
-        _, batch = json.read(body, find)
+        batch = json.read(body, find).batch
         assert batch.numeric.tolist() == [[1, 2.5], [3, 4]]
         assert batch.numeric.dtype == np.float32
         assert batch.categorical.shape == (2, 0)

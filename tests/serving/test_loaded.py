@@ -1,5 +1,7 @@
 """What a version must show on the very process that is to answer with it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,15 +14,16 @@ class Always:
     """Answers every row with the same score."""
 
     schema = SCHEMA
+    is_quick = True
 
     def __init__(self, score: float) -> None:
         self._score = score
 
-    def predict(self, batch: Batch) -> Prediction:
+    def predict(self, batch: Batch) -> tuple[Prediction, ...]:
         scores = np.full(len(batch), self._score, np.float32)
-        return Prediction(np.stack([1 - scores, scores], axis=1), scores, np.zeros(len(batch), np.int64))
+        return (Prediction(np.stack([1 - scores, scores], axis=1), scores, np.zeros(len(batch), np.int64)),)
 
-    def smoke_inputs(self) -> list[list[float]]:
+    def smoke_inputs(self) -> list[Any]:
         return [[0.0, 0.0]] * 10
 
 

@@ -275,7 +275,7 @@ async def test_a_fault_of_ours_is_a_problem_on_the_express_lane_as_well(
 ) -> None:
     await make(bias=-2.0)
     await client.post("/model/reload", json={})
-    monkeypatch.setattr(predictions, "_encode", None)
+    monkeypatch.setattr(predictions, "_told", None)
     failed = await predict(client)
     assert (failed.status_code, failed.json()["code"]) == (500, "internal")
     assert "NoneType" not in failed.text

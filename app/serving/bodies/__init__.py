@@ -1,7 +1,7 @@
 """Body → rows for the version that answers. One file is one format, named by its content type.
 
-A module here has `MEDIA_TYPE` and `read(body, find) -> (Target, Batch)`. JSON names model and slot in the body; the
-binary formats hold rows alone, and `?model=&slot=` name them.
+A module here has `MEDIA_TYPE` and `read`. JSON names model and slot in the body; the binary formats hold rows alone,
+and `?model=&slot=&probabilities=` name the rest.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from app.errors import Invalid, UnsupportedMediaType
 from app.http import header
 from app.runtimes import Batch
 from app.serving.bodies import arrow, json, npy
-from app.serving.target import SLOTS, Find, Target
+from app.serving.target import SLOTS, Asked, Find, Target
 
 Query = dict[str, list[str]]
-Read = Callable[[bytes, Find], tuple[Target, Batch]]
+Read = Callable[[bytes, Find], Asked]
 BINARY = {module.MEDIA_TYPE: module.read for module in (arrow, npy)}
 
 
@@ -30,7 +30,7 @@ def reader_of(scope: Scope) -> Read:
     media_type = told.partition(";")[0].strip().lower()
     query = parse_qs(scope["query_string"].decode("latin-1")) if scope["query_string"] else {}
     if media_type in ("", json.MEDIA_TYPE):
-        _expect_none_of("model", "slot", query=query)
+        _expect_none_of("model", "slot", "probabilities", query=query)
         return json.read
     if media_type not in BINARY:
         known = ", ".join([json.MEDIA_TYPE, *BINARY])
@@ -44,11 +44,17 @@ def _expect_none_of(*names: str, query: Query) -> None:
         raise Invalid(f"The query names what belongs in the body: {', '.join(told)}.", errors=errors)
 
 
-def _read_binary(read: Callable[[bytes, Target], Batch], asked: Query, body: bytes, find: Find) -> tuple[Target, Batch]:
-    slot = asked.get("slot", ["active"])[0]
-    if slot not in SLOTS:
-        raise Invalid(
-            "The request is not valid: slot.", errors=[{"field": "slot", "message": "must be active or standby"}]
-        )
-    target = find(asked.get("model", [None])[0], slot)
-    return target, read(body, target)
+def _read_binary(read: Callable[[bytes, Target], Batch], query: Query, body: bytes, find: Find) -> Asked:
+    slot = _one_of(query, "slot", SLOTS)
+    probabilities = _one_of(query, "probabilities", ("false", "true")) == "true"
+    target = find(query.get("model", [None])[0], slot)
+    return Asked(target, read(body, target), probabilities)
+
+
+def _one_of(query: Query, name: str, known: tuple[str, str]) -> str:
+    """The first of them where the query has none."""
+    told = query.get(name, [known[0]])[0]
+    if told not in known:
+        errors = [{"field": name, "message": f"must be {' or '.join(known)}"}]
+        raise Invalid(f"The request is not valid: {name}.", errors=errors)
+    return told

@@ -1,4 +1,5 @@
-"""JSON: `{"model", "slot", "instances"}`. Decoding is what a prediction costs, so plain numbers have short cuts.
+"""JSON: `{"model", "slot", "instances", "probabilities"}`. Decoding is what a prediction costs, so plain numbers have
+short cuts.
 
 Lists go by simdjson straight into a buffer, objects by msgspec into rows of floats: a half and two thirds of what a
 parse into Python values takes. A short cut gives the batch that the thorough way would give, or none: whatever is
@@ -17,31 +18,33 @@ import numpy.typing as npt
 import simdjson
 
 from app.errors import RefitError
-from app.runtimes import Batch
 from app.runtimes.rows import to_batch, to_float32, without_names
-from app.serving.schemas import FIELDS, decode
-from app.serving.target import SLOTS, Find, Target
+from app.serving.schemas import decode
+from app.serving.target import SLOTS, Asked, Find, Target
 
 MEDIA_TYPE = "application/json"
 
 # A parser keeps the memory of its largest document, so each thread keeps one for the small ones only.
 KEPT_BYTES = 2**20  # as many as are decoded on the loop
+# What a body has that a short cut reads.
+PLAIN = frozenset({"model", "slot", "instances"})
 # The beginning of a body whose rows are objects, as clients write it: the model, if it is named, stands first.
 OBJECTS = re.compile(rb'{\s*(?:"model"\s*:\s*"([^"\\]*)"\s*,\s*)?"instances"\s*:\s*\[\s*{')
 
 _kept = threading.local()
 
 
-def read(body: bytes, find: Find) -> tuple[Target, Batch]:
+def read(body: bytes, find: Find) -> Asked:
     """Raises Invalid, never echoing the body; TooLarge; and what `find` raises."""
     return (_objects if OBJECTS.match(body) else _lists)(body, find) or _thoroughly(body, find)
 
 
-def _thoroughly(body: bytes, find: Find) -> tuple[Target, Batch]:
+def _thoroughly(body: bytes, find: Find) -> Asked:
     asked = decode(body)
     target = find(asked.model, asked.slot)
     target.expect(len(asked.instances))
-    return target, to_batch(asked.instances, target.version.predictor.schema)
+    batch = to_batch(asked.instances, target.version.predictor.schema)
+    return Asked(target, batch, asked.probabilities)
 
 
 class Lists(NamedTuple):
@@ -50,7 +53,7 @@ class Lists(NamedTuple):
     numbers: npt.NDArray[np.float64]  # (rows, columns)
 
 
-def _lists(body: bytes, find: Find) -> tuple[Target, Batch] | None:
+def _lists(body: bytes, find: Find) -> Asked | None:
     try:
         asked = _parse(body)
     except (ValueError, TypeError, RuntimeError):  # no JSON, not numbers only, numbers beyond 64 bits
@@ -71,7 +74,7 @@ def _parse(body: bytes) -> Lists | None:
     if not isinstance(document, simdjson.Object):
         return None
     keys = list(document.keys())
-    if len(keys) != len(FIELDS.intersection(keys)) or "instances" not in keys:
+    if len(keys) != len(PLAIN.intersection(keys)) or "instances" not in keys:
         return None
     # To ask for a key that is missing costs a C++ exception, as much as an inference.
     rows = document["instances"]
@@ -98,7 +101,7 @@ def _parser(body: bytes) -> simdjson.Parser:
     return parser
 
 
-def _objects(body: bytes, find: Find) -> tuple[Target, Batch] | None:
+def _objects(body: bytes, find: Find) -> Asked | None:
     """The decoder belongs to a version, so the model is guessed from the beginning and then looked at again."""
     guess = OBJECTS.match(body)
     assert guess is not None
@@ -120,10 +123,10 @@ def _objects(body: bytes, find: Find) -> tuple[Target, Batch] | None:
     return _with_batch(target, numbers.reshape(-1, columns))
 
 
-def _with_batch(target: Target, numbers: npt.NDArray[np.float64]) -> tuple[Target, Batch] | None:
+def _with_batch(target: Target, numbers: npt.NDArray[np.float64]) -> Asked | None:
     """None where the version reads other columns, or a number is beyond float32."""
     schema = target.version.predictor.schema
     if numbers.shape[1] != len(schema.columns) or len(schema.numeric) != len(schema.columns) or not len(numbers):
         return None
     narrow = to_float32(numbers)
-    return None if np.isinf(narrow).any() else (target, without_names(narrow))
+    return None if np.isinf(narrow).any() else Asked(target, without_names(narrow))
