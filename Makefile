@@ -64,10 +64,16 @@ verify: $(READY) ## Both protocols searched by Spin, and the coordinator killed 
 bad-input: $(READY) ## N=100 percent of a corpus of bad input on every route; role x method x route; schemathesis
 	$(BIN)/python -m benchmarks.bad_input $(N)
 
+texts: $(READY) ## Texts end to end over HTTP: N=77 labels of banking77 in fp32 and int8, kills, bad sources
+	$(BIN)/python -m benchmarks.texts $(N)
+
+bench-texts: $(READY) ## Texts embedded a second, N=5 rounds beside sentence-transformers
+	$(BIN)/python -m benchmarks.texts.throughput $(N)
+
 images: $(READY) ## Both images by buildah (BUILD_OPTIONS=…), and a job through containers of them
 	$(BIN)/python -m benchmarks.images $(BUILD_OPTIONS)
 
-SHOWN := runbook datasets burst kills api-process latency bench swaps chaos verify bad-input
+SHOWN := runbook datasets burst kills api-process latency bench swaps chaos verify bad-input texts bench-texts
 
 show: $(READY) ## All of these, one after the other
 	@short=; for shown in $(SHOWN); do $(MAKE) --no-print-directory $$shown || short="$$short $$shown"; done; \
@@ -79,7 +85,7 @@ clean: ## Remove what was built; not the data folder
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,chroma,dev]'
 	touch $@
 
 .PHONY: help demo up test check mutants lint $(SHOWN) images show clean

@@ -11,9 +11,11 @@
     make chaos        faults of every kind while clients call; then the truths against what they saw
     make verify       both protocols searched by Spin, and the coordinator killed at every statement
     make bad-input    a corpus of bad input on every route, every role on every route, schemathesis
+    make texts        banking77 end to end, a retraining, kills, and sources that are wrong
+    make bench-texts  texts embedded a second, beside sentence-transformers
     make mutants      each line that upholds a truth removed, and the test that is red without it
 
-Each but `verify` and `mutants` starts a `refit up` of its own in a temporary folder and leaves nothing behind.
-Progress goes to standard error; standard output gets `NAME: figures … ok`, or `… short` with exit code 1 where a
-figure misses what is promised.
+Each but `verify`, `bench-texts` and `mutants` starts a `refit up` of its own in a temporary folder and leaves nothing
+behind. Progress goes to standard error; standard output gets `NAME: figures … ok`, or `… short` with exit code 1 where
+a figure misses what is promised.
 """

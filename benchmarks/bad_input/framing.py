@@ -101,4 +101,4 @@ def cases() -> Iterator[Case]:
     odd = CHUNKED + b'5;@mark@="x"\r\n{"a":\r\n2\r\n1}\r\n0\r\nAuthorization: Bearer x\r\n@mark@: 1\r\n\r\n'
     yield Case("chunks with extensions and trailers", refused, invalid, WITH_BODY, tail=odd)
     small = b"".join(b"1\r\n%c\r\n" % byte for byte in b'{"nobody": "knows"}') + b"0\r\n\r\n"
-    yield Case("chunks of one byte", refused, invalid, takes_body, tail=CHUNKED + small)
+    yield Case("chunks of one byte", refused, invalid | {"invalid_instances"}, takes_body, tail=CHUNKED + small)

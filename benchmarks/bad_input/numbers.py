@@ -46,7 +46,7 @@ FINE = {
 
 REFUSED = frozenset({422})
 MALFORMED = frozenset({"invalid_json"})
-EITHER = frozenset({"invalid_json", "invalid"})
+EITHER = frozenset({"invalid_json", "invalid", "invalid_instances"})  # the last of /classify
 PLACED = EITHER | {"invalid_params", "invalid_rows"}
 CELL = EITHER | {"invalid_instances"}
 PREDICT = only("POST /predict/batch")

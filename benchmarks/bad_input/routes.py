@@ -92,6 +92,9 @@ ROUTES = (
         at={"model": NUMERIC, "number": 99}, text="reason", body_optional=True,
     ),
     _refused("/predict/batch", Role.PREDICTOR, 404, "model_not_found", ABSENT | {"instances": [[1.0]]}),
+    _refused(
+        "/classify", Role.PREDICTOR, 422, "invalid_instances", {"title": "none"}, query=OF_MODEL, text="title",
+    ),
     _get("/models"),
     _get("/models/{model}", model=NUMERIC),
     _get("/models/{model}/revisions", model=NUMERIC),
@@ -102,6 +105,8 @@ ROUTES = (
     _refused("/data/samples", Role.REPORTER, 404, "model_not_found", ABSENT | {"rows": [{"y": 1}]}),
     _refused("/data/quality", Role.REPORTER, 404, "model_not_found", ABSENT | {"status": "healthy", "source": "none"}),
     _get("/data/versions"),
+    _get("/data/versions/{model}/{digest}", model=NUMERIC, digest="latest"),
+    _get("/data/versions/{model}/{digest}/rows", Role.TRAINER, "side=holdout", model=NUMERIC, digest="latest"),
     _get("/events"),
     _get("/incidents"),
     _refused("/incidents", Role.OPERATOR, 404, "model_not_found", ABSENT | {"severity": "P4", "title": "none"}),
