@@ -1,17 +1,20 @@
 """Columns: which of them are there, what they mean, and the few types that Refit keeps."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.data import texts
 from app.data.sources import ROW_ORDER, SourceOptions
 from app.errors import Invalid
 
 SPLIT = "__split"
 RESERVED = frozenset({SPLIT, ROW_ORDER})
+NAMED_ROWS = 3
 
 # `empty`: no value was ever seen, so it may turn out to be any of the others.
 Kind = Literal["number", "text", "moment", "empty", "other"]
@@ -99,6 +102,48 @@ def require_readable(table: pa.Table, labels: Sequence[str], features: Sequence[
             )
 
 
+def require_texts(table: pa.Table, data: SourceOptions) -> None:
+    """Raises Invalid `label_unknown`, `column_type`, `text_missing` or `text_too_long`, naming the first rows."""
+    for name, known in data.known_labels.items():
+        found = Counter(table[name].drop_null().to_pylist())
+        if unknown := sorted((value for value in found if value not in known), key=str):
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise Invalid(
+                f"Column {name!r} has the label {unknown[0]!r}{more}, which data.labels does not know.",
+                code="label_unknown",
+                remedy="Add it to data.labels, or mend the rows in the source.",
+                labels=unknown[:NAMED_ROWS],
+            )
+    if data.text is None:
+        return
+    for name in data.text.columns:
+        if not pa.types.is_string(table.schema.field(name).type) and not pa.types.is_null(
+            table.schema.field(name).type
+        ):
+            raise Invalid(
+                f"Column {name!r} is {table.schema.field(name).type}, and data.text reads text.",
+                code="column_type",
+                remedy="Cast it to text in the source, or leave it out of data.text.columns.",
+            )
+    composed = texts.of(table, data.text)
+    if data.text.empty == "refuse" and not all(composed):
+        rows = [row for row, text in enumerate(composed) if not text]
+        remedy = "Mend them in the source; data.text.empty 'drop' leaves such rows out and counts them."
+        raise _rows_refused(table, data, rows, "no text", "text_missing", remedy)
+    if long := [row for row, text in enumerate(composed) if len(text) > data.text.longest]:
+        told = f"a text of {len(composed[long[0]])} characters, and {data.text.longest} are allowed"
+        remedy = "Shorten them in the source, or raise data.text.longest."
+        raise _rows_refused(table, data, long, told, "text_too_long", remedy)
+
+
 def missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Boolean, one a row: no value there. A NaN is no value."""
     return pc.is_null(column, nan_is_null=True) if column.num_chunks else pa.chunked_array([], pa.bool_())
+
+
+def _rows_refused(
+    table: pa.Table, data: SourceOptions, rows: Sequence[int], has: str, code: str, remedy: str
+) -> Invalid:
+    named = [f"{data.key} {table[data.key][row].as_py()!r}" if data.key else f"row {row}" for row in rows[:NAMED_ROWS]]
+    more = f"; {len(rows) - len(named)} more rows are so" if len(rows) > len(named) else ""
+    return Invalid(f"{', '.join(named)}: there is {has}{more}.", code=code, remedy=remedy, rows=list(rows[:NAMED_ROWS]))

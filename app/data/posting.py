@@ -63,7 +63,7 @@ def _errors(place: int, row: Row, data: SourceOptions, need_label: bool) -> Iter
 
 
 def _text_errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str, str]]:
-    """What `texts.check` would refuse once a data version is taken: it is told to whom it can be mended by."""
+    """What `columns.require_texts` would refuse once a data version is taken: who posts it can mend it."""
     for name, known in data.known_labels.items():
         if row.get(name) is not None and row[name] not in known:
             yield {"field": f"rows.{place}.{name}", "message": "is none of data.labels"}

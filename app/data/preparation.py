@@ -46,7 +46,7 @@ def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] |
     columns.require_roles(data, table.column_names)
     features = columns.features_of(data, table.column_names)
     columns.require_readable(table, data.label_columns, features)
-    texts.check(table, data)
+    columns.require_texts(table, data)
     known = identify(table, data.key, features, (before or {}).get("hashed"))
     order = _order(table, definition, known, before)
     times = _times(table, data)

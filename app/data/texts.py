@@ -1,21 +1,13 @@
 """Rows whose features are one text: what a text must be, and which rows say the same."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from app.errors import Invalid
 from app.runtimes.schema import TextInput
 from app.runtimes.texts import compose, parts_of
-
-if TYPE_CHECKING:
-    from app.data.sources import SourceOptions
-
-NAMED_ROWS = 3
 
 
 class TextOptions(BaseModel):
@@ -72,49 +64,7 @@ class Settled:
         return asdict(self)
 
 
-def check(table: pa.Table, data: "SourceOptions") -> None:
-    """Raises Invalid `label_unknown`, `column_type`, `text_missing` or `text_too_long`, naming the first rows."""
-    for name, known in data.known_labels.items():
-        found = Counter(table[name].drop_null().to_pylist())
-        if unknown := sorted((value for value in found if value not in known), key=str):
-            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise Invalid(
-                f"Column {name!r} has the label {unknown[0]!r}{more}, which data.labels does not know.",
-                code="label_unknown",
-                remedy="Add it to data.labels, or mend the rows in the source.",
-                labels=unknown[:NAMED_ROWS],
-            )
-    if data.text is None:
-        return
-    for name in data.text.columns:
-        if not pa.types.is_string(table.schema.field(name).type) and not pa.types.is_null(
-            table.schema.field(name).type
-        ):
-            raise Invalid(
-                f"Column {name!r} is {table.schema.field(name).type}, and data.text reads text.",
-                code="column_type",
-                remedy="Cast it to text in the source, or leave it out of data.text.columns.",
-            )
-    texts = of(table, data.text)
-    if data.text.empty == "refuse" and not all(texts):
-        rows = [row for row, text in enumerate(texts) if not text]
-        remedy = "Mend them in the source; data.text.empty 'drop' leaves such rows out and counts them."
-        raise _rows_refused(table, data, rows, "no text", "text_missing", remedy)
-    if long := [row for row, text in enumerate(texts) if len(text) > data.text.longest]:
-        told = f"a text of {len(texts[long[0]])} characters, and {data.text.longest} are allowed"
-        remedy = "Shorten them in the source, or raise data.text.longest."
-        raise _rows_refused(table, data, long, told, "text_too_long", remedy)
-
-
 def of(table: pa.Table, text: TextOptions) -> list[str]:
     """The text of each row; "" where there is none."""
     columns = [table[name].to_pylist() for name in text.columns]
     return compose(text.effective_template, text.columns, columns)
-
-
-def _rows_refused(
-    table: pa.Table, data: "SourceOptions", rows: Sequence[int], has: str, code: str, remedy: str
-) -> Invalid:
-    named = [f"{data.key} {table[data.key][row].as_py()!r}" if data.key else f"row {row}" for row in rows[:NAMED_ROWS]]
-    more = f"; {len(rows) - len(named)} more rows are so" if len(rows) > len(named) else ""
-    return Invalid(f"{', '.join(named)}: there is {has}{more}.", code=code, remedy=remedy, rows=list(rows[:NAMED_ROWS]))

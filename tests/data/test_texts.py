@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from app.data import texts
+from app.data import columns, texts
 from app.data.sources import SourceOptions, options_of
 from app.errors import Invalid
 
@@ -50,14 +50,14 @@ def test_a_template_has_every_column_and_no_other() -> None:
 def test_what_cannot_be_a_text_is_refused_with_its_row(change: dict[str, Any], code: str, told: str) -> None:
     text = change.pop("text", None)
     with pytest.raises(Invalid, match=re.escape(told)) as refused:
-        texts.check(TABLE, options(text, **change))
+        columns.require_texts(TABLE, options(text, **change))
     assert (refused.value.code, bool(refused.value.remedy)) == (code, True)
 
 
 def test_no_text_is_ever_told_back() -> None:
     table = pa.table({"id": [1], "title": ["secret " * 100], "content": [""], "y": ["a"]})
     with pytest.raises(Invalid) as refused:
-        texts.check(table, options({"longest": 10}))
+        columns.require_texts(table, options({"longest": 10}))
     assert "secret" not in str(refused.value.message)
 
 
