@@ -40,14 +40,24 @@ class Bell:
         )
         self._ringing: set[asyncio.Task[bool]] = set()
 
-    def ring_soon(self, job_id: int, queue: str, priority: int) -> None:
+    def ring_soon(self, job_id: int, queue: str, priority: int) -> asyncio.Task[bool]:
         """Rings after the answer has gone out."""
-        task = asyncio.create_task(self.ring(job_id, queue, priority))
+        task = asyncio.create_task(self._ring(job_id, queue, priority))
         self._ringing.add(task)
         task.add_done_callback(self._ringing.discard)
+        return task
 
     async def ring(self, job_id: int, queue: str, priority: int) -> bool:
         """False where the broker is away; the sweep will ring again."""
+        # Who is cancelled while it waits leaves a thread that rings on; `drain` waits for that one, too.
+        return await asyncio.shield(self.ring_soon(job_id, queue, priority))
+
+    async def drain(self) -> None:
+        await asyncio.gather(*self._ringing, return_exceptions=True)
+        self._celery.pool.force_close_all()
+        self._celery.close()
+
+    async def _ring(self, job_id: int, queue: str, priority: int) -> bool:
         try:
             await asyncio.to_thread(
                 self._celery.send_task,
@@ -61,7 +71,3 @@ class Bell:
             log.warning("the broker did not take the bell of job %s (%s); it is rung again", job_id, error)
             return False
         return True
-
-    async def drain(self) -> None:
-        await asyncio.gather(*self._ringing, return_exceptions=True)
-        self._celery.close()
