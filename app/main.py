@@ -19,6 +19,7 @@ from app.data.router import router as data
 from app.definitions.router import router as definitions
 from app.events.router import router as events
 from app.express import Express
+from app.monitoring.checks_router import router as monitoring
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.queue import Bell
@@ -32,6 +33,7 @@ from app.settings import LOOPBACK, Settings, settings
 from app.tick import keep_ticking
 from app.training.router import router as training
 from app.training.state import CHANNEL as JOBS_CHANNEL
+from app.watch.router import router as watches
 
 log = logging.getLogger("refit")
 
@@ -50,6 +52,8 @@ ROUTERS = (
     definitions,
     data,
     events,
+    monitoring,
+    watches,
     incidents,
     keys,
     health.router,

@@ -1,4 +1,4 @@
-"""What runs every second, in whichever process gets the lock: sweep, schedules, staging and automatic reloads.
+"""What runs every second, in whichever process gets the lock: sweep, schedules, promotion, watches, monitors.
 
 Every API and worker process ticks. The lock is Postgres's and ends with the transaction, so a ticker that dies leaves
 nothing behind, and two that tick at once are one.
@@ -12,11 +12,13 @@ from typing import TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.monitoring.checks import check_due
 from app.queue import Bell
 from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due
 from app.training.sweep import ring, sweep
+from app.watch.guard import act, assure, guard
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,10 @@ async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Set
         await _try(sessions, sweep)
         await _try(sessions, lambda session: fire_due(session, settings))
         await _try(sessions, promote)
+        await _try(sessions, lambda session: guard(session, settings.store))
+        await _try(sessions, act)
+        await _try(sessions, assure)
+        await _try(sessions, lambda session: check_due(session, settings))
         for job_id, queue, priority in await _try(sessions, ring) or []:
             await bell.ring(job_id, queue, priority)
         await asyncio.sleep(EVERY_SECONDS)

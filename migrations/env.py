@@ -9,7 +9,8 @@ import app.definitions.tables
 import app.events.tables
 import app.monitoring.tables
 import app.registry.tables
-import app.training.tables  # noqa: F401 - each import puts its tables into the metadata
+import app.training.tables
+import app.watch.tables  # noqa: F401 - each import puts its tables into the metadata
 from app.db import Base
 from app.settings import settings
 

@@ -32,6 +32,10 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "unhold": ("app.cli.slots:unhold", "Lift a hold."),
         "history": ("app.cli.slots:history", "Who was active when, and on whose say."),
     },
+    "What decides": {
+        "monitors": ("app.cli.monitors:monitors", "Monitors: check, list, log."),
+        "watches": ("app.cli.watches:watches", "The watches of swaps: list, show."),
+    },
     "Everything else": {
         "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
         "incidents": ("app.cli.incidents:incidents", "Incidents: list, open, close."),

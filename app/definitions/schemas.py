@@ -7,13 +7,33 @@ refused. `data` is checked by the source it names, `training` by the JSON Schema
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
+from app.definitions.watching import LONG_WATCH_MINUTES, WATCH_MINUTES, WatchOptions
 from app.gate.criteria import LATENCY, Gate, Mode
 from app.gate.metrics import METRICS
+from app.monitoring.monitors import MonitorOptions
+from app.monitoring.monitors import options_of as monitor_of
 from app.schemas import FreeJson, Strict
+
+MonitorName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+# Runbook 002, "When to Retrain", and runbook 003.
+DEFAULT_MONITORS: dict[str, dict[str, Any]] = {
+    "f1": {"kind": "accuracy"},
+    "drift": {"kind": "drift"},
+    "acceptance": {"kind": "acceptance"},
+}
 
 
 class Split(Strict):
@@ -45,12 +65,6 @@ class Promotion(Strict):
     reload: Literal["automatic", "manual"] = "manual"
 
 
-class Watch(Strict):
-    """How long a new active version is watched; the version before it stays in standby meanwhile."""
-
-    minutes: float = Field(30, ge=0, le=7 * 24 * 60)
-
-
 class Triggers(Strict):
     """When a job is triggered by itself. Times are UTC."""
 
@@ -79,7 +93,10 @@ class Definition(Strict):
     prerequisites: Prerequisites = Field(default_factory=Prerequisites)
     gate: Gate = Field(default_factory=Gate)
     promotion: Promotion = Field(default_factory=Promotion)
-    watch: Watch = Field(default_factory=Watch)
+    watch: WatchOptions = Field(default_factory=WatchOptions)
+    monitors: dict[MonitorName, dict[str, Any] | None] = Field(
+        default_factory=dict, description="rules that may trigger a job; they lie over the runbooks'"
+    )
     triggers: Triggers = Field(default_factory=Triggers)
 
     @field_validator("data", mode="before")
@@ -122,6 +139,34 @@ class Definition(Strict):
         if unknown:
             raise ValueError(f"label.columns names {', '.join(unknown)}, which is no label column")
         return self
+
+    @model_validator(mode="after")
+    def monitors_are_known(self) -> Self:
+        for name, told in self.monitors.items():
+            try:
+                self._monitor(name, told)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ValueError(f"monitors.{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            except ValueError as error:
+                raise ValueError(f"monitors.{name}: {error}") from None
+        return self
+
+    @property
+    def watched(self) -> dict[str, MonitorOptions]:
+        """The monitors by name: the runbooks', with the definition's over them."""
+        every = DEFAULT_MONITORS | self.monitors
+        return {name: found for name, told in every.items() if (found := self._monitor(name, told)) is not None}
+
+    @staticmethod
+    def _monitor(name: str, told: dict[str, Any] | None) -> MonitorOptions | None:
+        return None if told is None else monitor_of(DEFAULT_MONITORS.get(name, {}) | told)
+
+    @property
+    def watch_minutes(self) -> float:
+        """How long a swap is watched: as defined, else as long as its type takes."""
+        asked = self.watch.minutes
+        return LONG_WATCH_MINUTES.get(self.type, WATCH_MINUTES) if asked is None else asked
 
     @property
     def gate_mode(self) -> Mode:

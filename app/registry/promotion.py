@@ -69,4 +69,4 @@ async def _reload(session: AsyncSession, slots: ModelSlots) -> None:
     if definition.promotion.reload == "automatic":
         change = Change(slots.model, REFIT, "passed the gate, reload is automatic")
         with suppress(Refused):
-            await swap.reload(session, change, watch_minutes=definition.watch.minutes)
+            await swap.reload(session, change, watch_minutes=definition.watch_minutes)

@@ -60,7 +60,7 @@ async def reload(
     change = Change(
         applied.model, str(operator), body.reason, body.expected_active, _revision(if_match), force=body.force
     )
-    minutes = applied.definition.watch.minutes
+    minutes = applied.definition.watch_minutes
     return SwapAnswer.of(await _coordinator(request).reload(change, watch_minutes=minutes))
 
 

@@ -98,6 +98,7 @@ class JobView(BaseModel):
     trigger: str
     actor: str
     reason: str | None
+    because: dict[str, Any] | None = Field(description="by monitor: what it found, on which numbers")
     note: str | None
     forced: bool
     resumes: int | None

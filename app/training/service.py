@@ -48,10 +48,11 @@ async def trigger(
     *,
     idempotency_key: str | None = None,
     trigger: str = MANUAL,
+    because: Mapping[str, Any] | None = None,
 ) -> Triggered:
     """Accepts, replays or coalesces; raises Refused with every blocking check, Invalid or NotFound.
 
-    The model's row is locked first, so that of a thousand equal triggers one makes the job and the rest find it.
+    `because` are the numbers of whatever triggers by itself; they stay with the job. The model's row is locked first, so that of a thousand equal triggers one makes the job and the rest find it.
     """
     if request.force and not principal.may(Role.OPERATOR):
         raise Forbidden("force needs the role operator.", remedy="Ask an operator, or leave force out.")
@@ -69,7 +70,7 @@ async def trigger(
     job = equal[0] if equal else None
     if job is None:
         await admit(session, settings, applied, open_jobs, trigger=trigger, forced=request.force, trains=request.trains)
-        outcome, job = "accepted", await _create(session, wanted, principal, trigger)
+        outcome, job = "accepted", await _create(session, wanted | {"because": because}, principal, trigger)
     if idempotency_key is not None:
         await _remember(session, principal, idempotency_key, body_digest, job)
     return Triggered(outcome, job)

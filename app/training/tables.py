@@ -56,6 +56,7 @@ class TrainingJob(Base):
     trigger: Mapped[str] = mapped_column(comment="manual, schedule, …")
     actor: Mapped[str]
     reason: Mapped[str | None]
+    because: Mapped[dict[str, Any] | None] = mapped_column(comment="the numbers of the monitors that triggered it")
     note: Mapped[str | None]
     forced: Mapped[bool] = mapped_column(server_default=text("false"))
     min_new_samples: Mapped[int] = mapped_column(server_default=text("0"), comment="0 where forced")
