@@ -14,8 +14,8 @@ LONG_WATCH_MINUTES = {"llm": 24 * 60.0}
 class WatchOptions(Strict):
     """How long a new active version is watched, and what is established against it; the one before stays in standby.
 
-    Every limit may be null: that is not watched. `false_alarms` is the share of all watches of versions that are what the
-    gate measured which may end in a rollback all the same, however often is looked.
+    Every limit may be null: that is not watched. `false_alarms` is the share of all watches of versions that are what
+    the gate measured which may end in a rollback all the same, however often is looked.
     """
 
     minutes: float | None = Field(None, ge=0, le=7 * 24 * 60, description="0: no watch  [30; of an llm 24 hours]")

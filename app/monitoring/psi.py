@@ -2,10 +2,11 @@
 
     PSI = Σ (a - e) ln(a / e)        over the bins; e: share in the reference, a: share now
 
-Two samples of one population, of m and n rows in b bins, have a PSI of about (b - 1)(1/m + 1/n) with a standard error of
-√(2 (b - 1)) (1/m + 1/n): (1/m + 1/n) times a chi-square of b - 1 degrees of freedom (Yurdakul & Naranjo 2020, Statistical
-properties of the population stability index, Journal of Risk Model Validation 14(4)). With 200 rows in ten bins that is
-.045 of drift where there is none, so the expected value is subtracted, and what remains must be more than its error.
+Two samples of one population, of m and n rows in b bins, have a PSI of about (b - 1)(1/m + 1/n) with a standard error
+of √(2 (b - 1)) (1/m + 1/n): (1/m + 1/n) times a chi-square of b - 1 degrees of freedom (Yurdakul & Naranjo 2020,
+Statistical properties of the population stability index, Journal of Risk Model Validation 14(4)). With 200 rows in ten
+bins that is .045 of drift where there is none, so the expected value is subtracted, and what remains must be more than
+its error.
 """
 
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ Counts = npt.NDArray[np.int64]
 
 # A bin without rows would make the index infinite; half a row in each keeps it finite (Jeffreys' prior).
 PRIOR = 0.5
-# Standard errors that an excess must have to be called drift. A chi-square's tail is heavier than the normal's: with ten
-# bins this is passed by chance less than once in a thousand windows.
+# Standard errors that an excess must have to be called drift. A chi-square's tail is heavier than the normal's: with
+# ten bins this is passed by chance less than once in a thousand windows.
 ERRORS = 4.0
 
 

@@ -2,10 +2,11 @@
 
 A promise says that a bounded figure of a row, x, has a mean of at least 0. Whoever stakes the share λ of their wealth
 against it on each row has Π (1 - λ x) after some rows. While the promise holds, that wealth is a nonnegative
-supermartingale which began at 1, so the probability that it ever reaches 1 / α is at most α, however many looks are taken
-and whenever one stops (Ville 1939; Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by betting,
-J. R. Stat. Soc. B 86). The wealth here is the mean over a fixed grid of stakes. So it depends on how often each value
-came and not on the order: it is computed anew from counts at every look, and whoever has the counts can check it.
+supermartingale which began at 1, so the probability that it ever reaches 1 / α is at most α, however many looks are
+taken and whenever one stops (Ville 1939; Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by
+betting, J. R. Stat. Soc. B 86). The wealth here is the mean over a fixed grid of stakes. So it depends on how often
+each value came and not on the order: it is computed anew from counts at every look, and whoever has the counts can
+check it.
 
 Rows are taken to be exchangeable; the rows of one request often are not quite.
 """

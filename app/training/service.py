@@ -52,7 +52,8 @@ async def trigger(
 ) -> Triggered:
     """Accepts, replays or coalesces; raises Refused with every blocking check, Invalid or NotFound.
 
-    `because` are the numbers of whatever triggers by itself; they stay with the job. The model's row is locked first, so that of a thousand equal triggers one makes the job and the rest find it.
+    `because` are the numbers of whatever triggers by itself; they stay with the job. The model's row is locked first,
+    so that of a thousand equal triggers one makes the job and the rest find it.
     """
     if request.force and not principal.may(Role.OPERATOR):
         raise Forbidden("force needs the role operator.", remedy="Ask an operator, or leave force out.")

@@ -1,9 +1,9 @@
-"""What acts on watches, each second, in whichever process gets the lock: looks, establishes, rolls back, and looks after
-itself.
+"""What acts on watches, each second, in whichever process gets the lock: looks, establishes, rolls back.
 
     begin → look (a breach is written down) → act (the version before is active again, held, with an incident) → assure
 
-Looking and acting are transactions of their own. A guard that dies between them has written down what the next one does.
+Looking and acting are transactions of their own. A guard that dies between them has written down what the next one
+does.
 """
 
 import logging
@@ -76,7 +76,7 @@ async def assure(session: AsyncSession) -> None:
         await open_incident(
             session,
             severity="P1",
-            title=f"Version {watch.version} of {watch.model} failed its watch, and its slot has not changed: {watch.reason}",
+            title=f"Version {watch.version} of {watch.model} failed its watch and is still there: {watch.reason}",
             actor=REFIT,
             model=watch.model,
             evidence={"watch": watch.id, "breached_at": str(watch.breached_at)},

@@ -6,8 +6,8 @@
              ─▶ inconclusive    the time is over, and too little was answered to say anything
              ─▶ superseded      somebody changed the active version meanwhile
 
-A breach is written first, with its figures and its time; acting on it follows. A guard that dies in between leaves a row
-from which the next one goes on.
+A breach is written first, with its figures and its time; acting on it follows. A guard that dies in between leaves a
+row from which the next one goes on.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a watch looks at: the traffic and the labels of the new version since its swap, and of the one before it until then."""
+"""What a watch looks at: traffic and labels of the new version since its swap, and of the one before until then."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -85,7 +85,7 @@ def _heads(promised: Mapping[str, Any]) -> list[str | None]:
 
 
 def _shifts(found: Traffic, heads: Mapping[str, Any]) -> dict[str, float]:
-    """How far the scores of the version before had moved from its own profile: drift that is not the new one's fault."""
+    """How far the scores of the version before had moved from its own profile: drift that is nobody's fault."""
     return {
         head: deviation(told["scores"]["counts"], found.scores[head].tolist())
         for head, told in heads.items()

@@ -24,12 +24,12 @@ def promise(
     profile: Mapping[str, Any],
     before: Mapping[str, Any],
 ) -> Promise:
-    """`{check: {kind, limit, false_alarms, …}}`. What cannot be promised is left out, and so is what the definition drops.
+    """`{check: {kind, limit, false_alarms, …}}`, without what cannot be promised and what the definition drops.
 
-    `standings` are the gate's counts by head, {label, actual, given, hits} for each label. `before` has the live figures
-    of the version before, each where it has enough of them: {f1: {head: x}, accuracy: {head: x}, acceptance, errors,
-    p99, shift: {head: x}}. Where that version did worse than the gate promises of the new one, no more than that is asked: the world has
-    changed, and going back would not help.
+    `standings` are the gate's counts by head, {label, actual, given, hits} for each label. `before` has the live
+    figures of the version before, each where it has enough of them: {f1: {head: x}, accuracy: {head: x}, acceptance,
+    errors, p99, shift: {head: x}}. Where that version did worse than the gate promises of the new one, no more than
+    that is asked: the world has changed, and going back would not help.
     """
     heads = profile.get("heads", {})
     # Every check has its part of the false alarms (Bonferroni): half for the test, half for what the gate did not know.

@@ -1,4 +1,4 @@
-"""Whether what was seen is established against what was promised. Pure: of the same numbers anyone gets the same answer.
+"""Whether what was seen is established against what was promised. Pure: the same numbers, the same answer.
 
 Every check is a test that holds however often it looks (`app.monitoring.sequential`), at half of its part of the false
 alarms; the other half is in its limit. So a version that is what the gate measured is rolled back by mistake in at most

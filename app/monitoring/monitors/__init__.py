@@ -1,8 +1,8 @@
 """Monitors: rules that look at recorded numbers and may trigger a job. One file is one kind, found by its name.
 
-A kind `app/monitoring/monitors/<kind>.py` has `Options`, `async def read(subject, options) -> Numbers` which gathers what
-was recorded, and `judge(options, numbers) -> Finding`, a pure function of it. The numbers are kept with the finding, so
-that anyone can judge again.
+A kind `app/monitoring/monitors/<kind>.py` has `Options`, `async def read(subject, options) -> Numbers` which gathers
+what was recorded, and `judge(options, numbers) -> Finding`, a pure function of it. The numbers are kept with the
+finding, so that anyone can judge again.
 """
 
 import importlib

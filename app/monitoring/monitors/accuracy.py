@@ -1,4 +1,4 @@
-"""A metric of the labels that came back, against what the gate measured: the runbook's "F1 drops > 0.05 from baseline"."""
+"""A metric of the labels that came back against the gate's: the runbook's "F1 drops > 0.05 from baseline"."""
 
 from datetime import timedelta
 from typing import Literal
@@ -52,7 +52,8 @@ def judge(options: Options, numbers: Numbers) -> Finding:
     if labels < options.min_labels:
         return Finding(State.UNKNOWN, f"{labels} labels came {within}; {options.min_labels} are needed.")
     value, bound = numbers[options.metric], _bound(options, numbers)
-    found = f"{options.metric} is {value:.4f} of {labels} labels {within}, {value - baseline:+.4f} from the gate's {baseline:.4f}"
+    against = f"{value - baseline:+.4f} from the gate's {baseline:.4f}"
+    found = f"{options.metric} is {value:.4f} of {labels} labels {within}, {against}"
     if baseline - value <= options.max_drop:
         return Finding(State.OK, f"{found}.")
     if bound is not None and bound >= baseline:

@@ -15,7 +15,7 @@ DOUBT = 0.05
 
 
 class Options(MonitorOptions):
-    """Breached where the mean confidence falls over the `windows`, surely (Mann-Kendall), and by more than `max_fall`."""
+    """Breached where the mean confidence surely falls over the `windows` (Mann-Kendall), by more than `max_fall`."""
 
     kind: Literal["confidence"] = "confidence"
     head: str | None = Field(None, description="the label column; default: the first")

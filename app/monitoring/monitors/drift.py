@@ -14,7 +14,7 @@ NAMED = 3
 
 
 class Options(MonitorOptions):
-    """Breached where the aggregate index, or one column's, is beyond its limit in each of the last `windows` windows."""
+    """Breached where the aggregate index, or one column's, is beyond its limit in each of the last `windows`."""
 
     kind: Literal["drift"] = "drift"
     max_psi: float = Field(0.3, gt=0, description="of the mean over the columns")

@@ -10,7 +10,7 @@ from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Sub
 
 
 class Options(MonitorOptions):
-    """The mean of the last `window` values; `time_weighted`: one counts half as much for each `half_life_minutes` of age."""
+    """The mean of the last `window` values. `time_weighted`: each `half_life_minutes` of age halves its weight."""
 
     kind: Literal["metric"] = "metric"
     metric: str = Field(min_length=1, max_length=200)
