@@ -22,7 +22,7 @@ class WatchOptions(Strict):
     rollback: Literal["automatic", "manual"] = Field(
         "automatic", description="manual: a breach holds, and tells people"
     )
-    false_alarms: float = Field(0.01, gt=0, le=0.2)
+    false_alarms: float = Field(0.02, gt=0, le=0.2)
     max_f1_drop: float | None = Field(0.01, ge=0, lt=1, description="below what the gate measured")
     max_acceptance_drop: float | None = Field(0.1, ge=0, lt=1, description="below that of the version before")
     max_error_rise: float | None = Field(0.01, ge=0, lt=1, description="above the version before, share of requests")

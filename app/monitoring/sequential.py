@@ -21,7 +21,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 # Shares of the largest stake that can never lose everything. Small ones find small breaches, with more rows.
-STAKES: Floats = 0.99 * np.geomspace(1e-3, 1.0, 48)
+STAKES: Floats = 0.99 * np.geomspace(1e-3, 1.0, 16)
 
 
 def wealth(values: Sequence[float], counts: Sequence[int]) -> float:

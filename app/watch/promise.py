@@ -32,16 +32,20 @@ def promise(
     that is asked: the world has changed, and going back would not help.
     """
     heads = profile.get("heads", {})
-    # Every check has its part of the false alarms (Bonferroni): half for the test, half for what the gate did not know.
-    part = options.false_alarms / (len(standings) + len(heads) + 3)
-    found = {
-        **{f"f1:{head}": _f1(options, head, counts, before, part) for head, counts in standings.items()},
+    # Every check has its part of the false alarms (Bonferroni), and labels, which say most, have half of all. Half of a
+    # part is for the test, half for what the gate did not know.
+    of_labels = options.false_alarms / 2 / max(1, len(standings))
+    of_others = options.false_alarms / 2 / (len(heads) + 3)
+    labels = {f"f1:{head}": _f1(options, head, counts, before, of_labels) for head, counts in standings.items()}
+    others = {
         "acceptance": _acceptance(options, before),
         "errors": _errors(options, before),
         "latency": _latency(options, latency_limit, before),
         **{f"scores:{head}": _scores(options, head, told, before) for head, told in heads.items()},
     }
-    return {name: check | {"false_alarms": part} for name, check in found.items() if check is not None}
+    every = [(name, check, of_labels) for name, check in labels.items()]
+    every += [(name, check, of_others) for name, check in others.items()]
+    return {name: check | {"false_alarms": part} for name, check, part in every if check is not None}
 
 
 def _f1(
