@@ -51,6 +51,13 @@ class Watch(Strict):
     minutes: float = Field(30, ge=0, le=7 * 24 * 60)
 
 
+class Logging(Strict):
+    """Which share of the requests is kept as it came, with its answer. Rows are personal data: none, by default."""
+
+    sample: float = Field(0, ge=0, le=1, description="share of the requests")
+    keep_days: float = Field(7, gt=0, le=365)
+
+
 class Triggers(Strict):
     """When a job is triggered by itself. Times are UTC."""
 
@@ -81,6 +88,7 @@ class Definition(Strict):
     promotion: Promotion = Field(default_factory=Promotion)
     watch: Watch = Field(default_factory=Watch)
     triggers: Triggers = Field(default_factory=Triggers)
+    logging: Logging = Field(default_factory=Logging)
 
     @field_validator("data", mode="before")
     @classmethod
