@@ -20,24 +20,31 @@ from app.definitions.router import router as definitions
 from app.events.router import router as events
 from app.express import Express
 from app.monitoring.checks_router import router as monitoring
+from app.feedback.router import router as feedback
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.queue import Bell
 from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
 from app.registry.router import router as registry
 from app.registry.swap import CHANNEL as SLOTS_CHANNEL
+from app.serving.bookkeeping import Bookkeeping
+from app.serving.counting import Counting
+from app.serving.directions import Directions
 from app.serving.predictions import answer_prediction
 from app.serving.replica import Replica
 from app.serving.router import router as serving
+from app.serving.shadow import Shadow
 from app.settings import LOOPBACK, Settings, settings
 from app.tick import keep_ticking
 from app.training.router import router as training
 from app.training.state import CHANNEL as JOBS_CHANNEL
 from app.watch.router import router as watches
+from app.trials.router import router as trials
+from app.trials.service import CHANNEL as TRIALS_CHANNEL
 
 log = logging.getLogger("refit")
 
-BACKGROUND_POOL = 3
+BACKGROUND_POOL = 5
 
 LANES = {
     ("POST", "/predict/batch"): answer_prediction,
@@ -51,6 +58,8 @@ ROUTERS = (
     serving,
     definitions,
     data,
+    feedback,
+    trials,
     events,
     monitoring,
     watches,
@@ -70,20 +79,28 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.sessions, own = db.create_sessions(engine), db.create_sessions(background)
     state.keys = KeyRing(own)
     state.bell = Bell(config)
-    state.news = News(config, JOBS_CHANNEL, SLOTS_CHANNEL, REPLICAS_CHANNEL, KEYS_CHANNEL)
+    state.news = News(config, JOBS_CHANNEL, SLOTS_CHANNEL, REPLICAS_CHANNEL, KEYS_CHANNEL, TRIALS_CHANNEL)
     state.memory = recall.Memory(state.news)
     state.replica = Replica(config, own, state.news)
+    state.directions = Directions(own)
+    counting = Counting()
+    state.counting = counting if config.counting == "on" else None
+    state.shadow = Shadow(counting)
+    state.bookkeeping = Bookkeeping(config, own, counting, state.directions)
     running = [
         asyncio.create_task(work)
         for work in (
             state.news.follow(),
             state.keys.follow(state.news),
             state.replica.run(),
+            state.directions.follow(state.news),
+            state.shadow.run(),
             keep_ticking(own, config, state.bell),
         )
     ]
     for task in running:
         task.add_done_callback(_tell_if_it_failed)
+    state.bookkeeping.start()
     await state.replica.joined()
     # What stands now stands until the end: a full collection that walks it holds every request up for that long.
     gc.collect()
@@ -93,6 +110,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
     await state.bell.drain()
+    await state.bookkeeping.close()
     with suppress(SQLAlchemyError, OSError):
         await state.replica.leave()
     await engine.dispose()

@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     replica_lease_seconds: float = Field(5.0, gt=0.2)
     reload_wait_seconds: float = Field(10.0, ge=0, description="how long reload waits for warm replicas and receipts")
 
+    # Monitoring
+    counting: Literal["on", "off"] = Field("on", description="off: answers are neither counted nor kept for feedback")
+    counting_seconds: float = Field(5.0, gt=0, description="how often a replica adds its counts to those in Postgres")
+    answers_keep_days: float = Field(30, gt=0, description="how long feedback finds the answer that it speaks of")
+
     @property
     def store(self) -> Path:
         return self.store_dir or self.data_dir / "store"

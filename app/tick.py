@@ -1,10 +1,11 @@
-"""What runs every second, in whichever process gets the lock: sweep, schedules, promotion, watches, monitors.
+"""What runs every second, in whichever process gets the lock: sweep, schedules, promotion, watches, monitors, trials.
 
 Every API and worker process ticks. The lock is Postgres's and ends with the transaction, so a ticker that dies leaves
 nothing behind, and two that tick at once are one.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,25 +14,30 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.monitoring.checks import check_due
+from app.feedback.joining import join_pending
+from app.monitoring.chores import tidy
 from app.queue import Bell
 from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due
 from app.training.sweep import ring, sweep
 from app.watch.guard import act, assure, guard
+from app.trials.service import end_due
 
 log = logging.getLogger(__name__)
 
 Done = TypeVar("Done")
 
 EVERY_SECONDS = 1.0
+# Turns between two looks at what has grown old.
+TIDY_EVERY = 60
 # Any number will do, as long as nothing else in this database takes the same one.
 LOCK = 7_283_641
 
 
 async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Settings, bell: Bell) -> None:
     """For ever. Each chore has a transaction of its own, so that one that fails stops none of the others."""
-    while True:
+    for turn in itertools.count():
         await _try(sessions, sweep)
         await _try(sessions, lambda session: fire_due(session, settings))
         await _try(sessions, promote)
@@ -41,6 +47,10 @@ async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Set
         await _try(sessions, lambda session: check_due(session, settings))
         for job_id, queue, priority in await _try(sessions, ring) or []:
             await bell.ring(job_id, queue, priority)
+        await _try(sessions, end_due)
+        await _try(sessions, join_pending)
+        if turn % TIDY_EVERY == 0:
+            await _try(sessions, lambda session: tidy(session, settings))
         await asyncio.sleep(EVERY_SECONDS)
 
 

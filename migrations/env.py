@@ -7,9 +7,11 @@ import app.auth.tables
 import app.data.tables
 import app.definitions.tables
 import app.events.tables
+import app.feedback.tables
 import app.monitoring.tables
 import app.registry.tables
 import app.training.tables
+import app.trials.tables
 import app.watch.tables  # noqa: F401 - each import puts its tables into the metadata
 from app.db import Base
 from app.settings import settings

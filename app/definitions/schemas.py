@@ -65,6 +65,13 @@ class Promotion(Strict):
     reload: Literal["automatic", "manual"] = "manual"
 
 
+class Logging(Strict):
+    """Which share of the requests is kept as it came, with its answer. Rows are personal data: none, by default."""
+
+    sample: float = Field(0, ge=0, le=1, description="share of the requests")
+    keep_days: float = Field(7, gt=0, le=365)
+
+
 class Triggers(Strict):
     """When a job is triggered by itself. Times are UTC."""
 
@@ -98,6 +105,7 @@ class Definition(Strict):
         default_factory=dict, description="rules that may trigger a job; they lie over the runbooks'"
     )
     triggers: Triggers = Field(default_factory=Triggers)
+    logging: Logging = Field(default_factory=Logging)
 
     @field_validator("data", mode="before")
     @classmethod

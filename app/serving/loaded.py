@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from app import runtimes
+from app.monitoring.layout import Layout, layout_of
 from app.registry import artifacts
 from app.runtimes import Predictor
 from app.runtimes.rows import to_batch
@@ -16,6 +18,7 @@ from app.serving.schemas import ObjectDecoder, object_decoder
 
 # The gate's own limit where a definition has dropped the criterion.
 DEFAULT_P99_SECONDS = 1.0
+PROFILE = "profile.json"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Loaded:
     number: int
     predictor: Predictor
     smoke: dict[str, Any]
+    profile: dict[str, Any] | None = None  # of the rows that it was trained on; see workers/ml/profile.py
 
     @property
     def is_sound(self) -> bool:
@@ -36,6 +40,11 @@ class Loaded:
         schema = self.predictor.schema
         return None if schema.categorical or schema.text else object_decoder([column.name for column in schema.columns])
 
+    @cached_property
+    def layout(self) -> Layout:
+        """What is counted of its answers."""
+        return layout_of(self.predictor.schema, self.profile)
+
 
 def load(store: Path, number: int, artifact: str, p99_limit: float) -> Loaded:
     """Blocks: reads and hashes every byte, builds the runtime's session, answers the smoke inputs.
@@ -44,7 +53,8 @@ def load(store: Path, number: int, artifact: str, p99_limit: float) -> Loaded:
     """
     folder, manifest = artifacts.verify(store, artifact)
     predictor = runtimes.load(manifest.format, folder)
-    return Loaded(number, predictor, smoke_test(predictor, p99_limit))
+    profile = orjson.loads((folder / PROFILE).read_bytes()) if PROFILE in manifest.files else None
+    return Loaded(number, predictor, smoke_test(predictor, p99_limit), profile)
 
 
 def smoke_test(predictor: Predictor, p99_limit: float) -> dict[str, Any]:

@@ -2,28 +2,34 @@
 
 import asyncio
 import os
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from prometheus_client import Counter
+from starlette.datastructures import State
 from starlette.types import Receive, Scope
 
 from app.auth.requires import authenticate
 from app.auth.roles import Role
-from app.errors import Invalid, Unavailable
+from app.errors import Invalid, RefitError, Unavailable
 from app.express import Answer
-from app.http import read_body, refusal
+from app.http import header, read_body, refusal
 from app.metrics import PREDICTIONS
-from app.runtimes import Prediction
+from app.runtimes import Batch, Prediction
 from app.runtimes.rows import to_batch
 from app.runtimes.schema import Head, named
 from app.serving.bodies import Read, reader_of
+from app.serving.counting import Counting
+from app.serving.directions import ROUTING_KEY, Directions
 from app.serving.replica import Replica
 from app.serving.schemas import Classified, ClassifyAnswer
-from app.serving.target import Asked, Find, find
+from app.serving.shadow import Mirrored
+from app.serving.target import Asked, Target, find
 from app.settings import Settings
 
 # Up to here, some thousand rows, a thread costs more than it spares; a larger body must not stall the small ones.
@@ -51,39 +57,41 @@ async def predict(scope: Scope, receive: Receive) -> Answer:
     replica: Replica = state.replica
     read = reader_of(scope)
     body = await read_body(receive, settings.max_body_bytes)
+    began = time.perf_counter()
     has_lease = replica.has_lease
     if settings.strict_serving and not has_lease:
         raise Unavailable("This replica has lost its lease.", code="stale", remedy="Ask another replica.")
-    target_of = partial(find, replica, settings.max_batch_rows)
-    request_id = os.urandom(16).hex()
+    desk = Desk(state, scope, read, body, began)
     if len(body) <= BYTES_ON_THE_LOOP:
-        asked = read(body, target_of)
+        asked = desk.read()
         if asked.target.version.predictor.is_quick:
-            told = _answer(asked, request_id)
+            done = desk.answer(asked)
         else:
-            told = await asyncio.get_running_loop().run_in_executor(SLOW, _answer, asked, request_id)
+            done = await asyncio.get_running_loop().run_in_executor(SLOW, desk.answer, asked)
     else:
-        told = await asyncio.get_running_loop().run_in_executor(
-            LARGE, _read_and_answer, read, body, target_of, request_id
-        )
-    headers = [JSON, (b"x-request-id", request_id.encode())]
-    return Answer(200, headers if has_lease else [*headers, (b"x-model-stale", b"true")], told)
+        done = await asyncio.get_running_loop().run_in_executor(LARGE, desk.read_and_answer)
+    if done.target.arm == "canary" or state.directions.shadows:
+        desk.tell(done)
+    headers = [JSON, (b"x-request-id", done.request.encode())]
+    return Answer(200, headers if has_lease else [*headers, (b"x-model-stale", b"true")], done.body)
 
 
 def _served(error: Invalid) -> str:
     return ", ".join(error.details.get("models", ()))
 
 
-async def classify(replica: Replica, model: str | None, row: dict[str, str | None]) -> ClassifyAnswer:
+async def classify(state: State, model: str | None, row: dict[str, str | None]) -> ClassifyAnswer:
     """One row by the active version. Raises what `find` and `to_batch` raise."""
+    began = time.perf_counter()
     try:
-        target = find(replica, 1, model, "active")
+        target = find(state.replica, 1, model, "active")
     except Invalid as error:
         # The body has no room for a name: its fields are the columns.
         raise Invalid(error.message, code=error.code, remedy=f"Send ?model= with one of: {_served(error)}.") from None
     schema, batch = target.version.predictor.schema, to_batch([row], target.version.predictor.schema)
     predictions = await asyncio.get_running_loop().run_in_executor(SLOW, target.version.predictor.predict, batch)
     _counter(target.slots.model, target.version.number, target.slot).inc()
+    request = note(state, target, batch, predictions, time.perf_counter() - began)
     heads = {
         head.name: Classified(
             label=prediction.labels(head)[0],
@@ -99,18 +107,91 @@ async def classify(replica: Replica, model: str | None, row: dict[str, str | Non
         version=target.version.number,
         generation=target.slots.generation,
         heads=heads,
-        request_id=os.urandom(16).hex(),
+        request_id=request,
     )
 
 
-def _read_and_answer(read: Read, body: bytes, target_of: Find, request_id: str) -> bytes:
-    return _answer(read(body, target_of), request_id)
+class Done(NamedTuple):
+    request: str
+    body: bytes
+    target: Target
+    asked: Asked
+    predictions: Sequence[Prediction]
 
 
-def _answer(asked: Asked, request_id: str) -> bytes:
+class Desk:
+    """One request: finds its target, by the caller's key where a canary runs; reads, answers, and counts both."""
+
+    __slots__ = ("_began", "_body", "_key", "_read", "_state", "_target")
+
+    def __init__(self, state: State, scope: Scope, read: Read, body: bytes, began: float) -> None:
+        self._state, self._read, self._body, self._began = state, read, body, began
+        self._key = header(scope, ROUTING_KEY) if state.directions.canaries else ""
+        self._target: Target | None = None
+
+    def find(self, model: str | None, slot: str) -> Target:
+        target = find(self._state.replica, self._state.settings.max_batch_rows, model, slot)
+        if self._key and slot == "active":
+            target = self._state.directions.routed(target, self._key)
+        self._target = target
+        return target
+
+    def read(self) -> Asked:
+        """Raises what the body's reader and `find` raise."""
+        try:
+            return self._read(self._body, self.find)
+        except RefitError as error:
+            self._count(self._target, error)
+            raise
+
+    def read_and_answer(self) -> Done:
+        return self.answer(self.read())
+
+    def answer(self, asked: Asked) -> Done:
+        """Raises what the version raises, which is counted against it."""
+        target = asked.target
+        try:
+            predictions = target.version.predictor.predict(asked.batch)
+        except Exception as error:
+            self._count(target, error)
+            raise
+        seconds = time.perf_counter() - self._began
+        _counter(target.slots.model, target.version.number, target.slot).inc(len(asked.batch))
+        request = note(self._state, target, asked.batch, predictions, seconds)
+        return Done(request, _body(asked, predictions, request), target, asked, predictions)
+
+    def tell(self, done: Done) -> None:
+        """To the trial that runs."""
+        directions = self._state.directions
+        model = done.target.slots.model
+        if done.target.arm == "canary":
+            if model in directions.canaries:
+                directions.canaries[model].seen.requests += 1
+        elif trial := directions.shadow_of(done.target):
+            mirrored = Mirrored(trial, done.asked, done.predictions, self._read, self._body)
+            # Not before this answer is on its way.
+            asyncio.get_running_loop().call_soon(self._state.shadow.mirror, mirrored)
+
+    def _count(self, target: Target | None, error: Exception) -> None:
+        counting: Counting | None = self._state.counting
+        if target is None or counting is None:
+            return
+        ledger = counting.ledger_of(target.key, target.version)
+        (ledger.refused if isinstance(error, RefitError) and error.status < 500 else ledger.failed)()
+
+
+def note(state: State, target: Target, batch: Batch, predictions: Sequence[Prediction], seconds: float) -> str:
+    """Counts an answer, and gives its id."""
+    counting: Counting | None = state.counting
+    if counting is None:
+        return os.urandom(16).hex()
+    directions: Directions = state.directions
+    drawn = bool(directions.samples) and directions.is_drawn(target.slots.model)
+    return counting.ledger_of(target.key, target.version).note(batch, predictions, seconds, log=drawn)
+
+
+def _body(asked: Asked, predictions: Sequence[Prediction], request_id: str) -> bytes:
     target = asked.target
-    predictions = target.version.predictor.predict(asked.batch)
-    _counter(target.slots.model, target.version.number, target.slot).inc(len(asked.batch))
     told = {
         "model": target.slots.model,
         "version": target.version.number,

@@ -14,6 +14,13 @@ router = APIRouter(tags=["predictions"])
 JSON_BODY = {"application/json": {"schema": PredictRequest.model_json_schema()}}
 BINARY_BODIES = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in BINARY}
 
+ROUTING_KEY = {
+    "name": "X-Routing-Key",
+    "in": "header",
+    "description": "names the caller: while a canary runs, standby answers a share of them, always the same ones",
+    "schema": {"type": "string"},
+}
+
 
 def _with_binary(name: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": "with a binary body", "schema": {"type": "string"} | schema}
@@ -28,6 +35,7 @@ def _with_binary(name: str, **schema: Any) -> dict[str, Any]:
             _with_binary("model"),
             _with_binary("slot", enum=["active", "standby"], default="active"),
             _with_binary("probabilities", enum=["false", "true"], default="false"),
+            ROUTING_KEY,
         ],
     },
 )
@@ -47,4 +55,4 @@ async def classify(
     model: Annotated[ModelName | None, Query()] = None,
 ) -> ClassifyAnswer:
     """One text, by its columns: its label with the probability of each. 422 names the columns that the model reads."""
-    return await predictions.classify(request.app.state.replica, model, body)
+    return await predictions.classify(request.app.state, model, body)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from app.errors import Invalid, NotFound, Refused, TooLarge, Unavailable
 from app.runtimes import Batch
+from app.serving.counting import Key
 from app.serving.loaded import Loaded
 from app.serving.replica import Replica, Slots
 
@@ -12,12 +13,20 @@ SLOTS = ("active", "standby")
 
 
 class Target(NamedTuple):
-    """The slots as the request found them, and the version of the one that it asks."""
+    """The slots as the request found them, and the version of the one that it asks.
+
+    `arm` is what it is counted as: the slot, or canary where standby answers in the place of active.
+    """
 
     slots: Slots
     slot: str
     version: Loaded
     max_rows: int
+    arm: str
+
+    @property
+    def key(self) -> Key:
+        return Key(self.slots.model, self.version.number, self.slots.generation, self.arm)
 
     def expect(self, rows: int) -> None:
         """Raises TooLarge, before that many rows are turned into arrays."""
@@ -44,7 +53,7 @@ Find = Callable[[str | None, str], Target]
 def find(replica: Replica, max_rows: int, model: str | None, slot: str) -> Target:
     """Raises NotFound, Invalid, Unavailable as `slots_of`, and Refused where that slot is empty."""
     slots = slots_of(replica, model)
-    return Target(slots, slot, version_in(slots, slot), max_rows)
+    return Target(slots, slot, version_in(slots, slot), max_rows, slot)
 
 
 def slots_of(replica: Replica, model: str | None) -> Slots:

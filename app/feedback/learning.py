@@ -1,0 +1,91 @@
+"""What others measured: learning cycles as runbook 003 keeps them, and values of metrics of any name."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.roles import Principal
+from app.db import clock
+from app.feedback.schemas import LearningRequest, Point
+from app.feedback.tables import LearningStats, MetricPoint
+
+
+async def post_learning(
+    session: AsyncSession, model: str, told: LearningRequest, sender: Principal, key: str | None
+) -> int | None:
+    """The id of what was kept; None where the cycle, or the key, was known before."""
+    values: dict[str, Any] = {
+        "model": model,
+        "cycle": None if told.cycle is None else str(told.cycle),
+        "accept_rate": told.rate,
+        "accepted": told.accepted,
+        "rejected": told.rejected,
+        "metrics": told.metrics,
+        "sender": str(sender),
+        "sender_key": None if key is None else f"{sender.id}:{key}",
+        "at": told.at or clock(),
+    }
+    added = insert(LearningStats).values(values).on_conflict_do_nothing().returning(LearningStats.id)
+    id: int | None = await session.scalar(added)
+    return id
+
+
+async def post_points(
+    session: AsyncSession, model: str, points: Sequence[Point], sender: Principal, key: str | None
+) -> int:
+    """How many were new."""
+    new = 0
+    for place, point in enumerate(points):
+        values = point.model_dump() | {"model": model, "sender": str(sender), "at": point.at or clock()}
+        values["sender_key"] = None if key is None else f"{sender.id}:{place}:{key}"
+        added = insert(MetricPoint).values(values).on_conflict_do_nothing().returning(MetricPoint.id)
+        new += await session.scalar(added) is not None
+    return new
+
+
+async def recent_learning(session: AsyncSession, model: str, limit: int = 5) -> Sequence[LearningStats]:
+    """The last cycles, newest first; none where nothing was ever told."""
+    query = select(LearningStats).where(LearningStats.model == model)
+    return (await session.scalars(query.order_by(LearningStats.at.desc(), LearningStats.id.desc()).limit(limit))).all()
+
+
+async def recent_metric(
+    session: AsyncSession,
+    model: str,
+    name: str,
+    version: int | None = None,
+    since: datetime | None = None,
+    limit: int = 100,
+) -> Sequence[MetricPoint]:
+    """The last values of a metric, newest first; of one version, where that is named."""
+    query = select(MetricPoint).where(MetricPoint.model == model, MetricPoint.name == name)
+    if version is not None:
+        query = query.where(MetricPoint.version == version)
+    if since is not None:
+        query = query.where(MetricPoint.at >= since)
+    return (await session.scalars(query.order_by(MetricPoint.at.desc(), MetricPoint.id.desc()).limit(limit))).all()
+
+
+async def list_learning(session: AsyncSession, model: str, *, after: int | None, limit: int) -> Sequence[LearningStats]:
+    """In the order in which they came, newest first; one more than `limit`."""
+    query = select(LearningStats).where(LearningStats.model == model).order_by(LearningStats.id.desc())
+    if after is not None:
+        query = query.where(LearningStats.id < after)
+    return (await session.scalars(query.limit(limit + 1))).all()
+
+
+async def list_points(
+    session: AsyncSession, model: str, *, name: str | None, version: int | None, after: int | None, limit: int
+) -> Sequence[MetricPoint]:
+    """In the order in which they came, newest first; one more than `limit`."""
+    query = select(MetricPoint).where(MetricPoint.model == model).order_by(MetricPoint.id.desc())
+    for column, wanted in ((MetricPoint.name, name), (MetricPoint.version, version)):
+        if wanted is not None:
+            query = query.where(func.coalesce(column == wanted, False))
+    if after is not None:
+        query = query.where(MetricPoint.id < after)
+    return (await session.scalars(query.limit(limit + 1))).all()

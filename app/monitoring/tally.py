@@ -1,0 +1,84 @@
+"""Many answers of one version → the vector of its layout, in bulk.
+
+Numbers are counted by comparing a whole column with each edge, which takes a tenth of a search for each value.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.monitoring.layout import CHARACTERS, LATENCY, TOTALS, Layout, kept
+from app.runtimes import Batch, Prediction
+from app.runtimes.schema import InputSchema
+
+Counts = npt.NDArray[np.int64]
+EDGES = np.array(LATENCY)
+
+
+def empty(layout: Layout) -> Counts:
+    return np.zeros(layout.width, np.int64)
+
+
+def add_totals(counts: Counts, **found: int) -> None:
+    """Of TOTALS. They stand at the beginning of every vector."""
+    for name, value in found.items():
+        counts[TOTALS.index(name)] += value
+
+
+def add_latencies(layout: Layout, counts: Counts, seconds: Sequence[float]) -> None:
+    bins = np.searchsorted(EDGES, np.asarray(seconds, np.float64), side="right")
+    counts[layout.places["latency", ""]] += np.bincount(bins, minlength=len(EDGES) + 1)
+
+
+def add_labels(layout: Layout, counts: Counts, head: str, indices: Counts) -> None:
+    place = layout.places["labels", head]
+    counts[place] += np.bincount(indices, minlength=place.stop - place.start)
+
+
+def add_scores(
+    layout: Layout, counts: Counts, schema: InputSchema, predictions: Sequence[Sequence[Prediction]]
+) -> None:
+    """`predictions` of each request, one a head."""
+    for head, of_head in zip(schema.heads, zip(*predictions, strict=True), strict=True):
+        name = kept(head.name)
+        scores = np.concatenate([prediction.scores for prediction in of_head])
+        counts[layout.places["scores", name]] += binned(scores, layout.told["heads"][name]["edges"])[:-1]
+
+
+def add_columns(layout: Layout, counts: Counts, schema: InputSchema, batches: Sequence[Batch]) -> None:
+    """The rows of each request. Columns that the profile does not know are not counted."""
+    columns = layout.told["columns"]
+    if CHARACTERS in columns:
+        lengths = [len(text) for batch in batches if batch.texts is not None for text in batch.texts]
+        counts[layout.places["column", CHARACTERS]] += binned(
+            np.array(lengths, np.float32), columns[CHARACTERS]["edges"]
+        )
+        return
+    if schema.numeric:
+        numeric = np.ascontiguousarray(np.concatenate([batch.numeric for batch in batches]).T)
+        for name, values in zip(map(kept, schema.numeric), numeric, strict=True):
+            if name in columns:
+                counts[layout.places["column", name]] += binned(values, columns[name]["edges"])
+    if schema.categorical:
+        named = np.concatenate([batch.categorical for batch in batches]).T
+        for name, texts in zip(map(kept, schema.categorical), named, strict=True):
+            if name in columns:
+                counts[layout.places["column", name]] += _categories(texts.tolist(), columns[name])
+
+
+def binned(values: npt.NDArray[np.floating[Any]], edges: Sequence[float]) -> Counts:
+    """(edges + 2,): rows by bin, then the missing ones (NaN)."""
+    known = len(values) - int(np.count_nonzero(np.isnan(values)))
+    above = [int(np.count_nonzero(values >= edge)) for edge in edges]
+    return np.append(-np.diff([known, *above, 0]), len(values) - known)
+
+
+def _categories(texts: Sequence[str], column: Mapping[str, Any]) -> Counts:
+    """(categories + 2,): rows by category, then others, then missing ("")."""
+    found = Counter(texts)
+    missing = found.pop("", 0)
+    known = [found.pop(category, 0) for category in column["categories"]]
+    return np.array([*known, found.total(), missing])

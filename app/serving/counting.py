@@ -1,0 +1,218 @@
+"""What a replica answered, counted beside the serving path: a request appends to lists, a thread counts them in bulk.
+
+A ledger belongs to a version in a slot. Its present block takes what is answered; about once a second the block is
+closed, counted (app/monitoring/tally.py) and told to Postgres by `app/serving/bookkeeping.py`. Every request and every
+label is counted; columns and scores up to a budget of cells, beyond which whole requests are left out by chance, and
+their rows counted as skipped. So memory and time are bounded however much is asked.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from random import random
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from app.feedback.answers import Answers, request_id, write_answers
+from app.monitoring import tally
+from app.monitoring.layout import Layout, kept
+from app.runtimes import Batch, Prediction
+from app.runtimes.schema import InputSchema
+from app.serving.loaded import Loaded
+
+# A second's worth: comparing so many numbers with their edges takes some five milliseconds. A name costs more.
+CELLS = 2**20
+COST_OF_A_NAME = 16
+# When a block is closed before its second is over, and how many closed ones wait at most.
+MOST_REQUESTS, MOST_ROWS, MOST_BLOCKS = 2**15, 2**19, 16
+IDLE_SECONDS = 600
+
+Indices = npt.NDArray[np.int64]
+
+
+class Key(NamedTuple):
+    """Whose answers a ledger counts. `slot` is active, standby, canary or shadow."""
+
+    model: str
+    version: int
+    generation: int
+    slot: str
+
+
+class Logged(NamedTuple):
+    """A request that was drawn for the log."""
+
+    request: str
+    batch: Batch
+    predictions: Sequence[Prediction]
+
+
+@dataclass
+class Block:
+    """Requests in the order of their ids, as parallel lists: what a request costs is a few appends."""
+
+    heads: int
+    room: int  # rows of which columns and scores may still be counted
+    share: float  # of the requests for which that is done
+    id: int = field(default_factory=lambda: int.from_bytes(os.urandom(8), "big", signed=True))
+    check: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
+    sizes: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    indices: list[list[Indices]] = field(init=False)
+    batches: list[Batch] = field(default_factory=list)
+    predictions: list[Sequence[Prediction]] = field(default_factory=list)
+    logged: list[Logged] = field(default_factory=list)
+    rows: int = 0
+
+    def __post_init__(self) -> None:
+        self.indices = [[] for _ in range(self.heads)]
+
+
+class Counted(NamedTuple):
+    """A closed block: its vector, and its answers in short (none of a shadow's)."""
+
+    counts: tally.Counts
+    answers: Answers | None
+    logged: list[Logged]
+
+
+@dataclass
+class Missed:
+    """Requests of which no labels are known: failed, refused, or lost with a block that nobody came for."""
+
+    requests: int = 0
+    rows: int = 0
+    skipped: int = 0
+    errors: int = 0
+    invalid: int = 0
+
+
+class Ledger:
+    """One version in one slot. `note` is called by the threads that answer, `close` by the one that counts."""
+
+    def __init__(self, key: Key, schema: InputSchema, layout: Layout, full: Callable[[], None]) -> None:
+        self.key, self.schema, self.layout = key, schema, layout
+        self.idle_since = time.monotonic()
+        self._full = full
+        self._lock = threading.Lock()
+        self._closed: deque[Block] = deque()
+        self._missed, self._rows = Missed(), 0
+        names = len(schema.categorical) + (schema.text is not None)
+        self._cost = max(1, len(schema.numeric) + COST_OF_A_NAME * names)
+        self._block = Block(len(schema.heads), max(1, CELLS // self._cost), 1.0)
+
+    def note(self, batch: Batch, predictions: Sequence[Prediction], seconds: float, *, log: bool = False) -> str:
+        """The request's id. `seconds` from its body to the version's answer."""
+        rows = len(batch)
+        with self._lock:
+            block = self._block
+            place = len(block.sizes)
+            block.sizes.append(rows)
+            block.seconds.append(seconds)
+            for known, prediction in zip(block.indices, predictions, strict=True):
+                known.append(prediction.indices)
+            block.rows += rows
+            if block.room > 0 and (block.share >= 1.0 or random() < block.share):
+                block.room -= rows
+                block.batches.append(batch)
+                block.predictions.append(predictions)
+            request = request_id(block.id, block.check, place)
+            if log:
+                block.logged.append(Logged(request, batch, predictions))
+            if place + 1 >= MOST_REQUESTS or block.rows >= MOST_ROWS:
+                self._shut(block)
+                self._full()
+        return request
+
+    def failed(self) -> None:
+        """The version could not answer: 5xx."""
+        with self._lock:
+            self._missed.requests += 1
+            self._missed.errors += 1
+
+    def refused(self) -> None:
+        """The rows did not fit the version: 4xx."""
+        with self._lock:
+            self._missed.requests += 1
+            self._missed.invalid += 1
+
+    def close(self, cells: int) -> list[Counted]:
+        """Everything noted since, counted. `cells` is the budget until the next time."""
+        with self._lock:
+            if self._block.sizes:
+                self._shut(self._block)
+            self._block.room = max(1, cells // self._cost)
+            self._block.share = min(1.0, self._block.room / max(1, self._rows))
+            closed, self._closed, self._rows = list(self._closed), deque(), 0
+            missed, self._missed = self._missed, Missed()
+        counted = [self._count(block) for block in closed]
+        if missed != Missed():
+            counts = tally.empty(self.layout)
+            tally.add_totals(counts, **asdict(missed))
+            counted.append(Counted(counts, None, []))
+        if counted:
+            self.idle_since = time.monotonic()
+        return counted
+
+    def _shut(self, block: Block) -> None:
+        """Closes the present block. Where too many wait already it is lost, and counted as such.
+
+        What is left of the budget goes to the next one.
+        """
+        self._rows += block.rows
+        if len(self._closed) < MOST_BLOCKS:
+            self._closed.append(block)
+        else:
+            self._missed.requests += len(block.sizes)
+            self._missed.rows += block.rows
+            self._missed.skipped += block.rows
+        self._block = Block(block.heads, block.room, block.share)
+
+    def _count(self, block: Block) -> Counted:
+        counts = tally.empty(self.layout)
+        seen = sum(map(len, block.batches))
+        tally.add_totals(counts, requests=len(block.sizes), rows=block.rows, skipped=block.rows - seen)
+        tally.add_latencies(self.layout, counts, block.seconds)
+        labels = [np.concatenate(of_head) for of_head in block.indices]
+        for head, indices in zip(self.schema.heads, labels, strict=True):
+            tally.add_labels(self.layout, counts, kept(head.name), indices)
+        if block.batches:
+            tally.add_columns(self.layout, counts, self.schema, block.batches)
+            tally.add_scores(self.layout, counts, self.schema, block.predictions)
+        most = max(len(head.labels) for head in self.schema.heads)
+        keeps = self.key.slot != "shadow"
+        answers = write_answers(block.id, block.check, block.sizes, labels, most) if keeps else None
+        return Counted(counts, answers, block.logged)
+
+
+class Counting:
+    """The ledgers of a replica. `when_full` is called, by any thread, once a block should be counted early."""
+
+    def __init__(self) -> None:
+        self._ledgers: dict[Key, Ledger] = {}
+        self.when_full: Callable[[], None] = lambda: None
+
+    def ledger_of(self, key: Key, version: Loaded) -> Ledger:
+        """`version` is the one that answers."""
+        ledger = self._ledgers.get(key)
+        if ledger is None:
+            made = Ledger(key, version.predictor.schema, version.layout, self._full)
+            ledger = self._ledgers.setdefault(key, made)
+        return ledger
+
+    def close(self) -> list[tuple[Ledger, list[Counted]]]:
+        """What every ledger has counted since. Ledgers that were idle for ten minutes are forgotten."""
+        ledgers = list(self._ledgers.values())
+        found = [(ledger, ledger.close(CELLS // len(ledgers))) for ledger in ledgers]
+        for ledger, counted in found:
+            if not counted and time.monotonic() - ledger.idle_since > IDLE_SECONDS:
+                self._ledgers.pop(ledger.key, None)
+        return [(ledger, counted) for ledger, counted in found if counted]
+
+    def _full(self) -> None:
+        self.when_full()

@@ -1,0 +1,119 @@
+"""The shadow: what active has answered is asked of standby too, after the answer was sent, and both are compared.
+
+One request at a time in a thread of its own, which rests as long as it worked; what comes faster is dropped, and
+counted.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from app.errors import RefitError
+from app.runtimes import Batch, Prediction
+from app.runtimes.schema import InputSchema
+from app.serving.bodies import Read
+from app.serving.counting import Counting, Key
+from app.serving.directions import Running, Seen
+from app.serving.target import Asked, Target
+
+log = logging.getLogger(__name__)
+
+# So many requests wait, and so many rows of them.
+MOST_REQUESTS, MOST_ROWS = 64, 20_000
+
+
+class Mirrored(NamedTuple):
+    trial: Running
+    asked: Asked
+    predictions: Sequence[Prediction]
+    read: Read
+    body: bytes
+
+
+class Shadow:
+    """`mirror` puts a request into the queue, `run` works it off for ever."""
+
+    def __init__(self, counting: Counting) -> None:
+        self._counting = counting
+        self._queue: deque[Mirrored] = deque()
+        self._rows = 0
+        self._came = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+
+    def mirror(self, mirrored: Mirrored) -> None:
+        rows = len(mirrored.asked.batch)
+        if len(self._queue) >= MOST_REQUESTS or self._rows + rows > MOST_ROWS:
+            mirrored.trial.seen.dropped += 1
+            return
+        self._rows += rows
+        self._queue.append(mirrored)
+        self._came.set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._came.wait()
+                while self._queue:
+                    mirrored = self._queue.popleft()
+                    self._rows -= len(mirrored.asked.batch)
+                    began = time.perf_counter()
+                    await loop.run_in_executor(self._thread, self._answer, mirrored)
+                    await asyncio.sleep(time.perf_counter() - began)
+                self._came.clear()
+        finally:
+            self._thread.shutdown(wait=False)
+
+    def _answer(self, mirrored: Mirrored) -> None:
+        target = mirrored.asked.target
+        standby = target.slots.standby
+        if standby is None:
+            return
+        key = Key(target.slots.model, standby.number, target.slots.generation, "shadow")
+        ledger = self._counting.ledger_of(key, standby)
+        began = time.perf_counter()
+        try:
+            batch = _batch(mirrored, standby.predictor.schema)
+            predictions = standby.predictor.predict(batch)
+        except RefitError as error:
+            (ledger.failed if error.status >= 500 else ledger.refused)()
+            return
+        except Exception:
+            log.exception("version %s of %s could not answer as a shadow", key.version, key.model)
+            ledger.failed()
+            return
+        ledger.note(batch, predictions, time.perf_counter() - began)
+        before, now = target.version.predictor.schema, standby.predictor.schema
+        compare(mirrored.trial.seen, (before, mirrored.predictions), (now, predictions))
+
+
+def _batch(mirrored: Mirrored, schema: InputSchema) -> Batch:
+    """The rows as standby reads them; read once more where it reads other columns."""
+    asked = mirrored.asked
+    known = asked.target.version.predictor.schema
+    if (known.columns, known.text) == (schema.columns, schema.text):
+        return asked.batch
+    standby = asked.target.slots.standby
+    assert standby is not None
+    target = Target(asked.target.slots, "standby", standby, asked.target.max_rows, "shadow")
+    return mirrored.read(mirrored.body, lambda *_: target).batch
+
+
+def compare(
+    seen: Seen,
+    active: tuple[InputSchema, Sequence[Prediction]],
+    standby: tuple[InputSchema, Sequence[Prediction]],
+) -> None:
+    """By the first head: rows, those with equal labels, and the sum of |score - score|."""
+    (known, before), (schema, now) = active, standby
+    labels = [schema.heads[0].label_array[now[0].indices], known.heads[0].label_array[before[0].indices]]
+    seen.requests += 1
+    seen.rows += len(labels[0])
+    seen.agreed += int(np.count_nonzero(labels[0] == labels[1]))
+    seen.difference += float(np.abs(now[0].scores - before[0].scores).sum(dtype=np.float64))

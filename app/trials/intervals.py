@@ -1,0 +1,77 @@
+"""Intervals of what was counted: proportions, their differences, and F1."""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from app.trials.schemas import Estimate
+
+CONFIDENCE = 0.95
+RESAMPLES = 2_000
+SEED = 0
+
+Confusion = npt.NDArray[np.int64]
+
+
+def proportion(k: int, n: int) -> Estimate:
+    """k of n, with Wilson's score interval (Wilson 1927, JASA 22:209-212): it stays in [0, 1], also at k = 0."""
+    if not n:
+        return Estimate(value=None, low=None, high=None, n=0)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share = k / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return Estimate(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), n=n)
+
+
+def difference(standby: Estimate, active: Estimate) -> Estimate:
+    """Of two independent proportions: the hybrid score interval (Newcombe 1998, Statistics in Medicine 17:873-890,
+    method 10), made of both Wilson intervals."""
+    a, b = standby, active
+    if a.value is None or b.value is None or a.low is None or a.high is None or b.low is None or b.high is None:
+        return Estimate(value=None, low=None, high=None, n=0)
+    gap = a.value - b.value
+    low = gap - ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
+    high = gap + ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5
+    return Estimate(value=gap, low=low, high=high, n=min(a.n, b.n))
+
+
+def f1_of(confusion: Confusion) -> npt.NDArray[np.float64]:
+    """(…, k, k) truth by prediction → (…,): of the second label where there are two, else the mean over the labels."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    both = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    scores = np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0)
+    means: npt.NDArray[np.float64] = scores[..., 1] if confusion.shape[-1] == 2 else scores.mean(axis=-1)
+    return means
+
+
+def f1(confusion: Confusion) -> Estimate:
+    """With the percentile interval of the bootstrap (Efron & Tibshirani 1993, §13): rows drawn again, that is, the
+    cells of the confusion matrix by a multinomial. Seeded."""
+    n = int(confusion.sum())
+    if not n:
+        return Estimate(value=None, low=None, high=None, n=0)
+    return _estimate(float(f1_of(confusion)), f1_of(_draws(confusion, SEED)), n)
+
+
+def f1_difference(standby: Confusion, active: Confusion) -> Estimate:
+    """Of two independent samples of rows: the percentile interval of the bootstrap's differences. Null where the
+    versions know different labels."""
+    n = int(min(standby.sum(), active.sum()))
+    if not n or standby.shape != active.shape:
+        return Estimate(value=None, low=None, high=None, n=0)
+    gap = float(f1_of(standby) - f1_of(active))
+    return _estimate(gap, f1_of(_draws(standby, SEED)) - f1_of(_draws(active, SEED + 1)), n)
+
+
+def _draws(confusion: Confusion, seed: int) -> Confusion:
+    n = int(confusion.sum())
+    drawn = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, size=RESAMPLES)
+    return drawn.reshape(RESAMPLES, *confusion.shape)
+
+
+def _estimate(value: float, draws: npt.NDArray[np.float64], n: int) -> Estimate:
+    tails: Sequence[float] = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+    return Estimate(value=value, low=tails[0], high=tails[1], n=n)

@@ -1,0 +1,89 @@
+"""The A/B report: what both versions did in the time of a trial."""
+
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import clock
+from app.feedback.outcomes import Outcomes, outcomes
+from app.monitoring import traffic
+from app.monitoring.layout import Layout
+from app.monitoring.traffic import Traffic
+from app.runtimes.schema import named
+from app.trials import intervals
+from app.trials.intervals import CONFIDENCE
+from app.trials.schemas import ArmView, Compared, Estimate, ReportView, TrialView
+from app.trials.tables import Trial
+
+
+async def report(session: AsyncSession, trial: Trial, head: str | None) -> ReportView:
+    """By the head of that name, else the first. Whole minutes: what active answered in the trial's first and last."""
+    until = trial.ended_at or await session.scalar(select(clock()))
+    assert until is not None
+    arm = trial.kind
+    old = await traffic.window(session, trial.model, trial.active, "active", trial.started_at, until)
+    new = await traffic.window(session, trial.model, trial.standby, arm, trial.started_at, until)
+    told_old = await _told(session, trial, trial.active, "active", head, until)
+    told_new = await _told(session, trial, trial.standby, arm, head, until)
+    active, standby = _arm(old, told_old), _arm(new, told_new)
+    return ReportView(
+        trial=TrialView.model_validate(trial),
+        since=old.since,
+        until=old.until,
+        confidence=CONFIDENCE,
+        head=told_old.head or None,
+        active=active,
+        standby=standby,
+        differences={
+            "error_rate": intervals.difference(standby.error_rate, active.error_rate),
+            "accuracy": intervals.difference(standby.accuracy, active.accuracy),
+            "acceptance": intervals.difference(standby.acceptance, active.acceptance),
+            "f1": intervals.f1_difference(told_new.confusion, told_old.confusion),
+        },
+        compared=_compared(trial) if trial.kind == "shadow" else None,
+    )
+
+
+async def _told(
+    session: AsyncSession, trial: Trial, version: int, slot: str, head: str | None, until: datetime
+) -> Outcomes:
+    return await outcomes(
+        session, trial.model, version, head=head, slot=slot, since=trial.started_at, until=until, by="answer"
+    )
+
+
+def _arm(seen: Traffic, told: Outcomes) -> ArmView:
+    right = int(np.trace(told.confusion))
+    return ArmView(
+        version=seen.version,
+        slot=seen.slot,
+        requests=seen.requests,
+        rows=seen.rows,
+        errors=seen.errors,
+        invalid=seen.invalid,
+        error_rate=intervals.proportion(seen.errors, seen.requests),
+        labels=_shares(seen, told.head),
+        mean_score=seen.mean_score(told.head),
+        latency_p50=seen.latency_quantile(0.5),
+        latency_p99=seen.latency_quantile(0.99),
+        accuracy=intervals.proportion(right, told.n),
+        f1=intervals.f1(told.confusion),
+        acceptance=intervals.proportion(told.accepted, told.accepted + told.rejected),
+    )
+
+
+def _shares(seen: Traffic, head: str) -> dict[str, float]:
+    counts = seen.labels.get(head)
+    if seen.layout is None or counts is None or not counts.sum():
+        return {}
+    layout: Layout = seen.layout
+    names = [named(label) for label in layout.told["heads"][head]["labels"]]
+    return dict(zip(names, (counts / counts.sum()).tolist(), strict=True))
+
+
+def _compared(trial: Trial) -> Compared:
+    agreement: Estimate = intervals.proportion(trial.agreed, trial.rows)
+    mean = trial.difference / trial.rows if trial.rows else None
+    return Compared(rows=trial.rows, agreement=agreement, mean_score_difference=mean, dropped=trial.dropped)
