@@ -1,7 +1,7 @@
 """What the data room knows of a model: its data versions, new rows, posted samples, reported quality."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, text, tuple_
@@ -147,20 +147,27 @@ async def post_quality(session: AsyncSession, report: Quality, *, actor: str) ->
     return added.id
 
 
-async def worst_quality_of_last_day(session: AsyncSession, model: str) -> str | None:
-    """The worst of what each check said last in the last 24 hours; None where none said anything.
+async def quality_of_last_day(session: AsyncSession, model: str) -> dict[str, str]:
+    """{check: what it said last in the last 24 hours}; of a check that speaks of the model and of all, the worse.
 
     A check that was critical and has since reported healthy no longer counts: the data was mended.
     """
     newest = (
-        select(DataQuality.status)
+        select(DataQuality.source, DataQuality.status)
         .ext(distinct_on(DataQuality.model, DataQuality.source))
         .where((DataQuality.model == model) | DataQuality.model.is_(None))
         .where(DataQuality.at > clock() - seconds(DAY_SECONDS))
         .order_by(DataQuality.model, DataQuality.source, DataQuality.id.desc())
     )
-    found = (await session.scalars(newest)).all()
-    return max(found, key=STATUSES.index, default=None)
+    said: dict[str, str] = {}
+    for source, status in await session.execute(newest):
+        said[source] = max(status, said.get(source, status), key=STATUSES.index)
+    return said
+
+
+def worst_of(statuses: Iterable[str]) -> str | None:
+    """None where nobody said anything."""
+    return max(statuses, key=STATUSES.index, default=None)
 
 
 async def list_versions(

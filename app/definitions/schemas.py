@@ -36,6 +36,7 @@ class Prerequisites(Strict):
     min_new_samples: int = Field(10_000, ge=0, description="labelled rows since the last training; 0: not asked")
     data_quality: bool = Field(True, description="refuse while the last day has a critical quality report")
     no_open_p1: bool = Field(True, description="refuse while a P1 incident is open")
+    live_worker: bool = Field(False, description="refuse while no live worker serves the queue; else it is a warning")
 
 
 class Promotion(Strict):

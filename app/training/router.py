@@ -14,13 +14,14 @@ from app.http import IfNoneMatch, Session
 from app.news import News
 from app.recall import Told
 from app.schemas import Id, ModelName, Page
-from app.training import service
+from app.training import admission, service
 from app.training.schemas import (
     CancelRequest,
     JobView,
     LogLine,
     MetricPoint,
     ModelTypeView,
+    PrerequisitesView,
     TriggerAnswer,
     TriggerRequest,
     WorkerView,
@@ -92,6 +93,16 @@ async def status(
     else:
         told = await (memory.recall(recall.key_of(request.scope), read) if if_none_match else read())
     return recall.response(told, if_none_match)
+
+
+@router.get("/prerequisites")
+async def show_prerequisites(
+    request: Request, session: Session, _: Viewer, model: ModelName | None = None
+) -> PrerequisitesView:
+    """Every check that a trigger would meet now, each with its figure, before anybody triggers."""
+    applied = await resolve_model(session, model)
+    found = await admission.prospect(session, request.app.state.settings, applied)
+    return PrerequisitesView.model_validate(found)
 
 
 @router.get("/types")
