@@ -22,6 +22,7 @@ from app.express import Express
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.queue import Bell
+from app.records.router import router as records
 from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
 from app.registry.router import router as registry
 from app.registry.swap import CHANNEL as SLOTS_CHANNEL
@@ -31,6 +32,7 @@ from app.serving.router import router as serving
 from app.settings import LOOPBACK, Settings, settings
 from app.tick import keep_ticking
 from app.training.router import router as training
+from app.training.schedule_router import router as schedule
 from app.training.state import CHANNEL as JOBS_CHANNEL
 
 log = logging.getLogger("refit")
@@ -45,6 +47,8 @@ LANES = {
 
 ROUTERS = (
     training,
+    schedule,
+    records,
     registry,
     serving,
     definitions,

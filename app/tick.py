@@ -1,4 +1,5 @@
-"""What runs every second, in whichever process gets the lock: sweep, schedules, staging and automatic reloads.
+"""What runs every second, in whichever process gets the lock: sweep, schedules, staging and automatic reloads;
+each hour retention.
 
 Every API and worker process ticks. The lock is Postgres's and ends with the transaction, so a ticker that dies leaves
 nothing behind, and two that tick at once are one.
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.queue import Bell
+from app.records import retention
 from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due
@@ -29,12 +31,17 @@ LOCK = 7_283_641
 
 async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Settings, bell: Bell) -> None:
     """For ever. Each chore has a transaction of its own, so that one that fails stops none of the others."""
+    removing: set[asyncio.Task[None]] = set()
     while True:
         await _try(sessions, sweep)
         await _try(sessions, lambda session: fire_due(session, settings))
         await _try(sessions, promote)
         for job_id, queue, priority in await _try(sessions, ring) or []:
             await bell.ring(job_id, queue, priority)
+        if gone := await _try(sessions, lambda session: retention.run_hourly(session, settings)):
+            # Gigabytes may go: no other chore waits for them.
+            removing.add(task := asyncio.create_task(retention.remove_folders(gone)))
+            task.add_done_callback(removing.discard)
         await asyncio.sleep(EVERY_SECONDS)
 
 

@@ -19,7 +19,7 @@ from app.definitions.schemas import Definition
 from app.definitions.service import Applied
 from app.definitions.service import load as load_definition
 from app.errors import Invalid, NotFound
-from app.events.record import record
+from app.events.record import REFIT, record
 from app.training.tables import TRAINS, TrainingJob
 
 LATEST = "latest"
@@ -58,7 +58,11 @@ async def insert_version(session: AsyncSession, version: DataVersion) -> None:
     """Publishes a snapshot that was taken; the same content again changes nothing."""
     columns = [c.key for c in DataVersion.__table__.columns if c.key != "created_at"]
     values = {name: getattr(version, name) for name in columns}
-    await session.execute(insert(DataVersion).values(values).on_conflict_do_nothing())
+    kept = insert(DataVersion).values(values).on_conflict_do_nothing().returning(DataVersion.digest)
+    if await session.scalar(kept) is not None:
+        of: dict[str, Any] = {"model": version.model, "job_id": version.job_id}
+        figures = {"rows": version.rows, "counts": version.counts}
+        await record(session, kind="data.taken", actor=REFIT, **of, after=version.digest, evidence=figures)
 
 
 async def resolve(session: AsyncSession, model: str, name: str) -> DataVersion | None:

@@ -156,5 +156,5 @@ async def list_incidents(
 
 async def _tell(session: AsyncSession, kind: str, incident: Incident, actor: str, note: str | None) -> None:
     told = {"id": incident.id, "title": incident.title}
-    of = {"model": incident.model, "job_id": incident.job_id}
+    of: dict[str, Any] = {"model": incident.model, "job_id": incident.job_id}
     await record(session, kind=kind, actor=actor, **of, after=incident.severity, reason=note, evidence=told)

@@ -68,8 +68,9 @@ async def trigger(
     outcome: Outcome = "coalesced"
     job = equal[0] if equal else None
     if job is None:
-        asked = {"trigger": trigger, "forced": request.force, "trains": request.trains}
-        overridden = await admit(session, settings, applied, already, **asked)
+        overridden = await admit(
+            session, settings, applied, already, trigger=trigger, forced=request.force, trains=request.trains
+        )
         wanted |= {"overridden": overridden or None}
         outcome, job = "accepted", await _create(session, wanted, principal, trigger)
     if idempotency_key is not None:

@@ -13,10 +13,22 @@ JSONB = postgresql.JSONB(none_as_null=True, astext_type=sa.Text())
 TIME = sa.DateTime(timezone=True)
 COLUMNS = {
     "incidents": [
-        sa.Column("links", JSONB, server_default=sa.text("'[]'"), nullable=False, comment="[{kind, id, href}] of the evidence"),
-        sa.Column("dedupe", sa.Text(), nullable=True, comment="names the cause: it opens no second one while one is open"),
-        sa.Column("occurrences", sa.BigInteger(), server_default=sa.text("1"), nullable=False, comment="how often the cause came up"),
-        sa.Column("last_at", TIME, server_default=sa.text("clock_timestamp()"), nullable=False, comment="when it came up last"),
+        sa.Column(
+            "links", JSONB, server_default=sa.text("'[]'"), nullable=False, comment="[{kind, id, href}] of the evidence"
+        ),
+        sa.Column(
+            "dedupe", sa.Text(), nullable=True, comment="names the cause: it opens no second one while one is open"
+        ),
+        sa.Column(
+            "occurrences",
+            sa.BigInteger(),
+            server_default=sa.text("1"),
+            nullable=False,
+            comment="how often the cause came up",
+        ),
+        sa.Column(
+            "last_at", TIME, server_default=sa.text("clock_timestamp()"), nullable=False, comment="when it came up last"
+        ),
         sa.Column("acknowledged_by", sa.Text(), nullable=True),
         sa.Column("acknowledged_at", TIME, nullable=True),
         sa.Column("acknowledgement", sa.Text(), nullable=True, comment="what whoever took it over had to say"),
