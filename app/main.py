@@ -24,6 +24,7 @@ from app.feedback.router import router as feedback
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.queue import Bell
+from app.records.router import router as records
 from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
 from app.registry.router import router as registry
 from app.registry.swap import CHANNEL as SLOTS_CHANNEL
@@ -37,6 +38,7 @@ from app.serving.shadow import Shadow
 from app.settings import LOOPBACK, Settings, settings
 from app.tick import keep_ticking
 from app.training.router import router as training
+from app.training.schedule_router import router as schedule
 from app.training.state import CHANNEL as JOBS_CHANNEL
 from app.watch.router import router as watches
 from app.trials.router import router as trials
@@ -54,6 +56,8 @@ LANES = {
 
 ROUTERS = (
     training,
+    schedule,
+    records,
     registry,
     serving,
     definitions,

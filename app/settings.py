@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     queues: str = Field("cpu", description="the queues this worker serves, comma-separated")
     concurrency: int = Field(1, ge=1, description="attempts that this worker runs side by side")
 
+    # What is kept for how long; 0: for ever
+    retain_log_days: float = Field(90, ge=0, description="logs and curves of jobs that have ended")
+    retain_checkpoint_days: float = Field(14, ge=0, description="checkpoints of jobs that have ended")
+    retain_staging_hours: float = Field(24, ge=0, description="what a killed attempt left half written")
+    retain_artifact_days: float = Field(0, ge=0, description="files of versions that never stood in a slot")
+
     # Serving
     replica_lease_seconds: float = Field(5.0, gt=0.2)
     reload_wait_seconds: float = Field(10.0, ge=0, description="how long reload waits for warm replicas and receipts")

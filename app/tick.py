@@ -17,6 +17,7 @@ from app.monitoring.checks import check_due
 from app.feedback.joining import join_pending
 from app.monitoring.chores import tidy
 from app.queue import Bell
+from app.records import retention
 from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due
@@ -37,6 +38,7 @@ LOCK = 7_283_641
 
 async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Settings, bell: Bell) -> None:
     """For ever. Each chore has a transaction of its own, so that one that fails stops none of the others."""
+    removing: set[asyncio.Task[None]] = set()
     for turn in itertools.count():
         await _try(sessions, sweep)
         await _try(sessions, lambda session: fire_due(session, settings))
@@ -51,6 +53,10 @@ async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Set
         await _try(sessions, join_pending)
         if turn % TIDY_EVERY == 0:
             await _try(sessions, lambda session: tidy(session, settings))
+        if gone := await _try(sessions, lambda session: retention.run_hourly(session, settings)):
+            # Gigabytes may go: no other chore waits for them.
+            removing.add(task := asyncio.create_task(retention.remove_folders(gone)))
+            task.add_done_callback(removing.discard)
         await asyncio.sleep(EVERY_SECONDS)
 
 

@@ -9,6 +9,7 @@ import app.definitions.tables
 import app.events.tables
 import app.feedback.tables
 import app.monitoring.tables
+import app.records.tables
 import app.registry.tables
 import app.training.tables
 import app.trials.tables

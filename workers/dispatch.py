@@ -25,12 +25,14 @@ from app.settings import settings
 from app.tick import keep_ticking
 from app.training import state
 from app.training.tables import TrainingJob, Worker
-from workers import catalog
+from workers import catalog, gpus
 from workers.supervise import Attempt
 
 log = logging.getLogger(__name__)
 
 WORKER_LEASE_SECONDS = 15.0
+# How old the free memory that a worker announces may be.
+GPU_SECONDS = 30.0
 
 
 class Dispatcher:
@@ -46,6 +48,7 @@ class Dispatcher:
         self._capacity = asyncio.Semaphore(self._settings.concurrency)
         self._engine = db.create_engine(self._settings)
         self._sessions = db.create_sessions(self._engine)
+        self._gpus: list[gpus.Gpu] | None = None
         self._background: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -78,6 +81,7 @@ class Dispatcher:
             asyncio.create_task(work)
             for work in (
                 self._keep_registered(),
+                self._look_at_gpus(),
                 self._poll(),
                 keep_ticking(self._sessions, self._settings, bell),
             )
@@ -141,6 +145,12 @@ class Dispatcher:
                 log.warning("could not sign on (%s); trying again", error)
             await asyncio.sleep(WORKER_LEASE_SECONDS / 5)
 
+    async def _look_at_gpus(self) -> None:
+        """Beside the lease: a driver that hangs must not cost the worker its life."""
+        while True:
+            self._gpus = await asyncio.to_thread(gpus.present)
+            await asyncio.sleep(GPU_SECONDS)
+
     async def _sign_on(self, session: AsyncSession) -> None:
         lease = db.clock() + db.seconds(WORKER_LEASE_SECONDS)
         row = {
@@ -149,7 +159,9 @@ class Dispatcher:
             "pid": os.getpid(),
             "queues": self._queues,
             "concurrency": self._settings.concurrency,
+            "gpus": self._gpus,
             "lease_until": lease,
         }
         upsert = insert(Worker).values(row)
-        await session.execute(upsert.on_conflict_do_update(index_elements=["id"], set_={"lease_until": lease}))
+        told = {"lease_until": lease, "gpus": self._gpus}
+        await session.execute(upsert.on_conflict_do_update(index_elements=["id"], set_=told))

@@ -20,6 +20,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "models": ("app.cli.models:models", "Definitions: apply, list, show."),
         "trigger": ("app.cli.trigger:trigger", "Ask for a training."),
         "status": ("app.cli.status:status", "The running or newest job of a model."),
+        "prerequisites": ("app.cli.prerequisites:prerequisites", "What a trigger would be answered, with figures."),
+        "schedule": ("app.cli.schedule:schedule", "Schedules: when they are due, what came of the last time."),
         "data": ("app.cli.data:data", "Data versions: take, label, list, show, export."),
         "jobs": ("app.cli.jobs:jobs", "Jobs: list, show, logs, cancel, resume."),
     },
@@ -38,7 +40,10 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Everything else": {
         "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
-        "incidents": ("app.cli.incidents:incidents", "Incidents: list, open, close."),
+        "record": ("app.cli.records:record", "The change record of a retraining."),
+        "archive": ("app.cli.records:archive", "What a job left behind, to be kept elsewhere."),
+        "retention": ("app.cli.records:retention", "What is kept for how long: run."),
+        "incidents": ("app.cli.incidents:incidents", "Incidents: list, show, open, ack, close."),
         "keys": ("app.cli.keys:keys", "API keys: create, list, revoke, bootstrap."),
     },
 }

@@ -80,12 +80,18 @@ def unhold(model: str | None, reason: str) -> None:
 
 @click.command(epilog=examples("refit history fraud", "refit history fraud --at 2026-11-21T03:00"))
 @model_argument
-@click.option("--at", help="Only what was in force then: ISO 8601, UTC unless it says otherwise.")
+@click.option("--at", help="What was live then, and on whose say: ISO 8601, UTC unless it says otherwise.")
 @limit_option
 @json_option
 def history(model: str | None, at: str | None, limit: int) -> None:
-    """Every change of the slots: who was active when, and on whose say."""
+    """Every change of the slots: who was active when, and on whose say.
+
+    With --at what was live at that time, of every model unless one is named.
+    """
     found = connect().pages("/model/history", limit, model=model, at=_instant(at))
+    if at is not None:
+        emit(found, _show_in_force)
+        return
     headers = ("at", "action", "active", "standby", "generation", "by", "reason")
     emit(found, lambda rows: table(headers, map(_history_row, rows)))
 
@@ -128,6 +134,17 @@ def _show_slots(slots: Json) -> None:
     click.echo()
     replicas = [(r["host"], r["pid"], r["id"], r["served"], r["warm"], r["error"]) for r in slots["replicas"]]
     table(("host", "pid", "replica", "generation", "warm", "error"), replicas)
+
+
+def _show_in_force(rows: list[Json]) -> None:
+    headers = ("model", "active", "since", "by", "reason", "standby", "held")
+    table(headers, map(_in_force_row, rows))
+
+
+def _in_force_row(row: Json) -> tuple[Any, ...]:
+    said = row["made_active"] or dict.fromkeys(("at", "actor", "reason"))
+    shown = (row["model"], row["active"], said["at"], said["actor"], said["reason"])
+    return (*shown, row["standby"], row["hold_reason"])
 
 
 def _history_row(change: Json) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """What the data room knows of a model: its data versions, new rows, posted samples, reported quality."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, text, tuple_
@@ -19,7 +19,7 @@ from app.definitions.schemas import Definition
 from app.definitions.service import Applied
 from app.definitions.service import load as load_definition
 from app.errors import Invalid, NotFound
-from app.events.record import record
+from app.events.record import REFIT, record
 from app.training.tables import TRAINS, TrainingJob
 
 LATEST = "latest"
@@ -58,7 +58,11 @@ async def insert_version(session: AsyncSession, version: DataVersion) -> None:
     """Publishes a snapshot that was taken; the same content again changes nothing."""
     columns = [c.key for c in DataVersion.__table__.columns if c.key != "created_at"]
     values = {name: getattr(version, name) for name in columns}
-    await session.execute(insert(DataVersion).values(values).on_conflict_do_nothing())
+    kept = insert(DataVersion).values(values).on_conflict_do_nothing().returning(DataVersion.digest)
+    if await session.scalar(kept) is not None:
+        of: dict[str, Any] = {"model": version.model, "job_id": version.job_id}
+        figures = {"rows": version.rows, "counts": version.counts}
+        await record(session, kind="data.taken", actor=REFIT, **of, after=version.digest, evidence=figures)
 
 
 async def resolve(session: AsyncSession, model: str, name: str) -> DataVersion | None:
@@ -147,20 +151,27 @@ async def post_quality(session: AsyncSession, report: Quality, *, actor: str) ->
     return added.id
 
 
-async def worst_quality_of_last_day(session: AsyncSession, model: str) -> str | None:
-    """The worst of what each check said last in the last 24 hours; None where none said anything.
+async def quality_of_last_day(session: AsyncSession, model: str) -> dict[str, str]:
+    """{check: what it said last in the last 24 hours}; of a check that speaks of the model and of all, the worse.
 
     A check that was critical and has since reported healthy no longer counts: the data was mended.
     """
     newest = (
-        select(DataQuality.status)
+        select(DataQuality.source, DataQuality.status)
         .ext(distinct_on(DataQuality.model, DataQuality.source))
         .where((DataQuality.model == model) | DataQuality.model.is_(None))
         .where(DataQuality.at > clock() - seconds(DAY_SECONDS))
         .order_by(DataQuality.model, DataQuality.source, DataQuality.id.desc())
     )
-    found = (await session.scalars(newest)).all()
-    return max(found, key=STATUSES.index, default=None)
+    said: dict[str, str] = {}
+    for source, status in await session.execute(newest):
+        said[source] = max(status, said.get(source, status), key=STATUSES.index)
+    return said
+
+
+def worst_of(statuses: Iterable[str]) -> str | None:
+    """None where nobody said anything."""
+    return max(statuses, key=STATUSES.index, default=None)
 
 
 async def list_versions(

@@ -56,6 +56,7 @@ class Prerequisites(Strict):
     min_new_samples: int = Field(10_000, ge=0, description="labelled rows since the last training; 0: not asked")
     data_quality: bool = Field(True, description="refuse while the last day has a critical quality report")
     no_open_p1: bool = Field(True, description="refuse while a P1 incident is open")
+    live_worker: bool = Field(False, description="refuse while no live worker serves the queue; else it is a warning")
 
 
 class Promotion(Strict):
@@ -76,6 +77,10 @@ class Triggers(Strict):
     """When a job is triggered by itself. Times are UTC."""
 
     schedule: str | None = Field(None, description="cron, five fields; the runbook's is '0 2 * * 0'")
+    missed: Literal["run_once", "skip"] = Field(
+        "run_once", description="a time that nobody ticked for: made up for once, or left out"
+    )
+    missed_minutes: float = Field(60, gt=0, le=7 * 24 * 60, description="run_once: beyond so many it is left out")
     cooldown_minutes: float = Field(60, ge=0, description="after a training, automatic triggers wait so long")
     weekly_budget: int = Field(7, ge=1, description="automatic trainings in any seven days")
 

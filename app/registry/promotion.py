@@ -4,7 +4,6 @@ Automation never brings a version back: what has stood by or been active once is
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,8 +12,9 @@ from sqlalchemy.orm import aliased
 from app.definitions.service import load
 from app.errors import Refused
 from app.events.record import REFIT
+from app.events.refusals import record_refusal
 from app.registry import swap
-from app.registry.swap import Change
+from app.registry.swap import Change, ReplicasNotReady
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 
 
@@ -60,13 +60,23 @@ async def _stage(session: AsyncSession, version: ModelVersion) -> None:
     promotion = (await load(session, version.model)).definition.promotion
     if promotion.stage == "automatic":
         change = Change(version.model, REFIT, "passed the gate")
-        with suppress(Refused):
+        try:
             await swap.stage(session, change, version.number)
+        except Refused as refusal:
+            await _put_off(session, refusal, version.model, version.number)
 
 
 async def _reload(session: AsyncSession, slots: ModelSlots) -> None:
     definition = (await load(session, slots.model)).definition
     if definition.promotion.reload == "automatic":
         change = Change(slots.model, REFIT, "passed the gate, reload is automatic")
-        with suppress(Refused):
+        try:
             await swap.reload(session, change, watch_minutes=definition.watch_minutes)
+        except Refused as refusal:
+            await _put_off(session, refusal, slots.model, slots.standby)
+
+
+async def _put_off(session: AsyncSession, refusal: Refused, model: str, version: int | None) -> None:
+    """Not now. The next tick asks again; the record says why once an hour. That replicas still load is no decision."""
+    if not isinstance(refusal, ReplicasNotReady):
+        await record_refusal(session, refusal, kind="slots.put_off", actor=REFIT, model=model, version=version)

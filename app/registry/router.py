@@ -1,4 +1,6 @@
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -9,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app import recall
 from app.auth.requires import Operator, Viewer
 from app.definitions.service import load, resolve_model
-from app.errors import Invalid
+from app.errors import Invalid, Refused
+from app.events.refusals import record_refusal
 from app.http import IfNoneMatch, Session
 from app.recall import Told
 from app.registry import service, swap
@@ -60,8 +63,8 @@ async def reload(
     change = Change(
         applied.model, str(operator), body.reason, body.expected_active, _revision(if_match), force=body.force
     )
-    minutes = applied.definition.watch_minutes
-    return SwapAnswer.of(await _coordinator(request).reload(change, watch_minutes=minutes))
+    async with _recording_refusals(session, change):
+        return SwapAnswer.of(await _coordinator(request).reload(change, watch_minutes=applied.definition.watch_minutes))
 
 
 @router.post("/rollback")
@@ -72,7 +75,8 @@ async def rollback(
     model = (await resolve_model(session, body.model)).model
     await session.close()
     change = Change(model, str(operator), body.reason, body.expected_active, _revision(if_match))
-    settled = await _coordinator(request).rollback(change, version=body.version, hold=body.hold)
+    async with _recording_refusals(session, change):
+        settled = await _coordinator(request).rollback(change, version=body.version, hold=body.hold)
     return SwapAnswer.of(settled)
 
 
@@ -142,16 +146,36 @@ async def show_history(
     after: Id | None = None,
     limit: Limit = 50,
 ) -> Page[HistoryView]:
-    """Who was active when, and on whose say. With `at` (with a time zone) only what was in force at that time."""
+    """Who was active when, and on whose say.
+
+    With `at` (with a time zone) what was in force at that time, of every model unless one is named, and `made_active`:
+    the change that had made its active version active.
+    """
     if at is not None and at.tzinfo is None:
         raise Invalid(
             "`at` needs a time zone, such as 2026-11-21T03:00:00Z.",
             errors=[{"field": "at", "message": "no time zone"}],
         )
+    if at is not None:
+        if model is not None:
+            await load(session, model)
+        found = [HistoryView.at_time(*each) for each in await service.in_force(session, at, model)]
+        return Page(data=found, has_more=False, next=None)
     named = (await resolve_model(session, model)).model
-    rows = await service.history(session, named, at=at, after=after, limit=limit)
+    rows = await service.history(session, named, after=after, limit=limit)
     page = [HistoryView.model_validate(row) for row in rows[:limit]]
     return Page(data=page, has_more=len(rows) > limit, next=str(page[-1].id) if len(rows) > limit else None)
+
+
+@asynccontextmanager
+async def _recording_refusals(session: Session, change: Change) -> AsyncIterator[None]:
+    """A swap that somebody asked for and did not get stands in the record, once an hour."""
+    try:
+        yield
+    except Refused as refusal:
+        async with session.begin():
+            await record_refusal(session, refusal, kind="slots.refused", actor=change.actor, model=change.model)
+        raise
 
 
 def _coordinator(request: Request) -> Coordinator:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.registry.coordinator import Settled
-from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots
+from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots, SlotHistory
 from app.schemas import Id, ModelName, Reason, Strict
 
 
@@ -152,8 +152,19 @@ class VersionView(BaseModel):
         return cls.model_validate(row)
 
 
+class MadeActive(BaseModel):
+    """On whose say a version was active."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    action: str
+    actor: str
+    reason: str | None
+
+
 class HistoryView(BaseModel):
-    """The slots as they stood from `at` on, and who made them so."""
+    """The slots as they stood from `at` on, and who made them so. `made_active`: where one time is asked for."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -170,6 +181,12 @@ class HistoryView(BaseModel):
     revision: int
     hold_reason: str | None
     evidence: dict[str, Any] | None
+    made_active: MadeActive | None = None
+
+    @classmethod
+    def at_time(cls, row: SlotHistory, made_active: SlotHistory) -> "HistoryView":
+        said = MadeActive.model_validate(made_active) if row.active is not None else None
+        return cls.model_validate(row).model_copy(update={"made_active": said})
 
 
 class DifferenceView(BaseModel):

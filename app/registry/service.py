@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.definitions.service import load
@@ -30,16 +31,27 @@ async def list_versions(session: AsyncSession, model: str, *, after: int | None,
     return (await session.scalars(query.limit(limit + 1))).all()
 
 
-async def history(
-    session: AsyncSession, model: str, *, at: datetime | None, after: int | None, limit: int
-) -> Sequence[SlotHistory]:
-    """Every change of the slots, newest first; with `at` only the one that was in force then."""
+async def history(session: AsyncSession, model: str, *, after: int | None, limit: int) -> Sequence[SlotHistory]:
+    """Every change of the slots, newest first, from below the id `after`; one more than `limit`."""
     query = select(SlotHistory).where(SlotHistory.model == model).order_by(SlotHistory.id.desc())
-    if at is not None:
-        return (await session.scalars(query.where(SlotHistory.at <= at).limit(1))).all()
     if after is not None:
         query = query.where(SlotHistory.id < after)
     return (await session.scalars(query.limit(limit + 1))).all()
+
+
+async def in_force(session: AsyncSession, at: datetime, model: str | None) -> list[tuple[SlotHistory, SlotHistory]]:
+    """What was live at a time, and on whose say: of each model (or the one named) the change that was in force, and
+    the one that had made its active version active."""
+    newest = select(SlotHistory).ext(distinct_on(SlotHistory.model)).where(SlotHistory.at <= at)
+    query = newest.order_by(SlotHistory.model, SlotHistory.id.desc())
+    rows = (await session.scalars(query if model is None else query.where(SlotHistory.model == model))).all()
+    return [(row, await _made_active(session, row)) for row in rows]
+
+
+async def _made_active(session: AsyncSession, row: SlotHistory) -> SlotHistory:
+    """The first change of that generation; where nothing is active yet, the first change of all."""
+    same = (SlotHistory.model == row.model, SlotHistory.generation == row.generation)
+    return (await session.scalars(select(SlotHistory).where(*same).order_by(SlotHistory.id).limit(1))).one()
 
 
 async def differences(session: AsyncSession, model: str, older: int, newer: int) -> dict[str, dict[str, Any]]:

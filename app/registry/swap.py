@@ -75,7 +75,7 @@ async def stage(session: AsyncSession, change: Change, number: int) -> Swapped:
     """Puts a version into standby. Staging what is staged changes nothing.
 
     Raises Refused: `already_active`, `verdict_fail`, `verdict_inconclusive` (unless forced), `stale_gate`,
-    `watch_running` while the standby is the rollback target of a watch.
+    `artifact_removed`, `watch_running` while the standby is the rollback target of a watch.
     """
     slots = await _lock(session, change)
     version = await get_version(session, change.model, number)
@@ -84,6 +84,7 @@ async def stage(session: AsyncSession, change: Change, number: int) -> Swapped:
     if slots.active == number:
         raise Refused(f"Version {number} of {change.model} is active already.", code="already_active")
     _check_gate(slots, version, change)
+    _check_artifact(version)
     await _check_watch(session, slots)
     return await _write(session, slots, Action.STAGED, change, standby=number)
 
@@ -265,6 +266,15 @@ def _check_gate(slots: ModelSlots, version: ModelVersion, change: Change) -> Non
         )
 
 
+def _check_artifact(version: ModelVersion) -> None:
+    if version.artifact_removed_at is not None:
+        raise Refused(
+            f"The files of version {version.number} were removed at {version.artifact_removed_at:%Y-%m-%d %H:%M} UTC.",
+            code="artifact_removed",
+            remedy="Train again: REFIT_RETAIN_ARTIFACT_DAYS says how long files of versions that never served stay.",
+        )
+
+
 async def _check_watch(session: AsyncSession, slots: ModelSlots) -> None:
     protected = slots.standby is not None and slots.standby == slots.previous and slots.watch_until is not None
     if protected and await session.scalar(select(clock() < slots.watch_until)):
@@ -327,6 +337,8 @@ async def _write(
         raise Stale(f"The slots of {slots.model} changed meanwhile.", remedy="Read them again and decide anew.")
     kept = ("model", "active", "standby", "previous", "generation", "revision", "hold_reason")
     history = {name: getattr(written, name) for name in kept}
+    if change.force:
+        evidence = (evidence or {}) | {"forced": True}
     told = {"action": action, "actor": change.actor, "reason": change.reason, "evidence": evidence}
     await session.execute(insert(SlotHistory).values(**history, **told))
     await record(

@@ -31,6 +31,7 @@ class ModelVersion(Base):
     verdict: Mapped[str]
     incumbent: Mapped[int | None] = mapped_column(comment="the version that the gate compared with")
     created_at: Mapped[CreatedAt]
+    artifact_removed_at: Mapped[datetime | None] = mapped_column(comment="retention took its files; the row stays")
 
 
 def _version_key(column: str) -> ForeignKeyConstraint:

@@ -9,18 +9,22 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app import recall
 from app.auth.requires import Trainer, Viewer
+from app.auth.roles import Principal
 from app.definitions.service import resolve_model
+from app.errors import Refused
+from app.events.refusals import record_refusal
 from app.http import IfNoneMatch, Session
 from app.news import News
 from app.recall import Told
 from app.schemas import Id, ModelName, Page
-from app.training import service
+from app.training import admission, service
 from app.training.schemas import (
     CancelRequest,
     JobView,
     LogLine,
     MetricPoint,
     ModelTypeView,
+    PrerequisitesView,
     TriggerAnswer,
     TriggerRequest,
     WorkerView,
@@ -56,11 +60,15 @@ async def trigger(
     idempotency_key: IdempotencyKey = None,
 ) -> TriggerAnswer:
     """202 with `Location` for a new job; 200 when replayed or coalesced; 409 names every check that blocks."""
-    async with session.begin():
-        triggered = await service.trigger(
-            session, request.app.state.settings, body, principal, idempotency_key=idempotency_key
-        )
-        warnings = await service.warnings(session, triggered.job)
+    try:
+        async with session.begin():
+            triggered = await service.trigger(
+                session, request.app.state.settings, body, principal, idempotency_key=idempotency_key
+            )
+            warnings = await service.warnings(session, triggered.job)
+    except Refused as refusal:
+        await _record(session, refusal, body, principal)
+        raise
     if triggered.outcome == "accepted":
         _ring(request, triggered.job)
     else:
@@ -92,6 +100,16 @@ async def status(
     else:
         told = await (memory.recall(recall.key_of(request.scope), read) if if_none_match else read())
     return recall.response(told, if_none_match)
+
+
+@router.get("/prerequisites")
+async def show_prerequisites(
+    request: Request, session: Session, _: Viewer, model: ModelName | None = None
+) -> PrerequisitesView:
+    """Every check that a trigger would meet now, each with its figure, before anybody triggers."""
+    applied = await resolve_model(session, model)
+    found = await admission.prospect(session, request.app.state.settings, applied)
+    return PrerequisitesView.model_validate(found)
 
 
 @router.get("/types")
@@ -206,6 +224,13 @@ async def _wait(news: News, read: Callable[[], Awaitable[Told]], known: str | No
         if told_enough or left <= 0:
             return told
         await news.wait(CHANNEL, min(left, 1.0), since=heard)
+
+
+async def _record(session: AsyncSession, refusal: Refused, body: TriggerRequest, principal: Principal) -> None:
+    """Of the same refusals of a caller the record has one an hour: it is bounded, however often somebody asks."""
+    async with session.begin():
+        model = (await resolve_model(session, body.model, body.model_type)).model
+        await record_refusal(session, refusal, kind="trigger.refused", actor=str(principal), model=model)
 
 
 def _ring(request: Request, job: TrainingJob) -> None:

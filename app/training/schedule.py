@@ -1,34 +1,64 @@
-"""Cron expressions of the definitions: each of their times fires once, whoever ticks first."""
+"""Cron expressions of the definitions: each of their times fires once, whoever ticks first.
 
+The clock is the database's alone: a process whose own clock is two hours ahead fires nothing early and nothing twice.
+Taking a time and making its job are one transaction, so a process that dies in between has done neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from croniter import croniter
-from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
 from app.db import clock
+from app.definitions.schemas import Triggers
 from app.definitions.tables import Model, ModelDefinition
 from app.errors import RefitError
+from app.events.record import record
 from app.settings import Settings
-from app.training import service
+from app.training.attempting import attempt
 from app.training.schemas import TriggerRequest
 from app.training.tables import ScheduleFire, TrainingJob
 
 SCHEDULER = Principal("schedule", "schedule", frozenset({Role.TRAINER}))
-# A time that nobody ticked for is made up for within the hour; an older one is left out.
-MISSED = timedelta(hours=1)
+# Somebody ticks each second; a restart of them all may take so long, and misses nothing.
+PUNCTUAL = timedelta(minutes=1)
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A model with a cron expression, the definition's rules for it, and the newest time that was taken."""
+
+    model: str
+    triggers: Triggers
+    applied_at: datetime
+    taken: datetime | None
+
+    def due(self, now: datetime) -> datetime | None:
+        """The newest time that nobody has taken yet; none of those before the definition was applied."""
+        due = last_due(str(self.triggers.schedule), now)
+        return due if due > max(self.applied_at, self.taken or self.applied_at) else None
+
+    def is_missed(self, late: timedelta) -> bool:
+        """Whether a time this long ago is left out, by the rule of `triggers.missed`."""
+        grace = timedelta(minutes=self.triggers.missed_minutes) if self.triggers.missed == "run_once" else PUNCTUAL
+        return late > max(grace, PUNCTUAL)
 
 
 async def fire_due(session: AsyncSession, settings: Settings) -> list[TrainingJob]:
     """The jobs of the schedules that are due now. A refusal is kept with the time it was for, never retried."""
     now = (await session.scalars(select(clock()))).one()
     jobs = []
-    for model, schedule, applied_at in await _scheduled(session):
-        due = last_due(schedule, now)
-        if applied_at < due and now - due <= MISSED and await _take(session, model, due):
-            job = await _fire(session, settings, model, due)
+    for scheduled in await list_scheduled(session):
+        due = scheduled.due(now)
+        if due is not None and await _take(session, scheduled.model, due):
+            job = await _settle(session, settings, scheduled, due, now - due)
             jobs += [job] if job else []
     return jobs
 
@@ -39,12 +69,28 @@ def last_due(schedule: str, now: datetime) -> datetime:
     return due
 
 
-async def _scheduled(session: AsyncSession) -> list[tuple[str, str, datetime]]:
-    """(model, cron, when that definition was applied) of every model with a schedule."""
-    schedule = ModelDefinition.definition["triggers"]["schedule"].as_string()
+def next_due(schedule: str, now: datetime) -> list[datetime]:
+    """The three times after `now`, in UTC."""
+    times = croniter(schedule, now.astimezone(UTC))
+    return [times.get_next(datetime) for _ in range(SHOWN)]
+
+
+async def list_scheduled(session: AsyncSession, model: str | None = None) -> list[Scheduled]:
+    """Every model whose current definition has a schedule, or the one named."""
+    triggers = ModelDefinition.definition["triggers"]
     current = (ModelDefinition.model == Model.name) & (ModelDefinition.revision == Model.revision)
-    query = select(Model.name, schedule, ModelDefinition.created_at).join(ModelDefinition, current)
-    return [tuple(row) for row in await session.execute(query.where(schedule.is_not(None)))]
+    taken = select(func.max(ScheduleFire.due_at)).where(ScheduleFire.model == Model.name).scalar_subquery()
+    query = select(Model.name, triggers, ModelDefinition.created_at, taken).join(ModelDefinition, current)
+    query = query.where(triggers["schedule"].as_string().is_not(None)).order_by(Model.name)
+    rows = await session.execute(query if model is None else query.where(Model.name == model))
+    return [Scheduled(name, Triggers.model_validate(rules), at, newest) for name, rules, at, newest in rows]
+
+
+async def last_fired(session: AsyncSession, models: Sequence[str]) -> dict[str, ScheduleFire]:
+    """What came of the newest time of each model."""
+    newest = select(ScheduleFire).ext(distinct_on(ScheduleFire.model)).where(ScheduleFire.model.in_(models))
+    rows = await session.scalars(newest.order_by(ScheduleFire.model, ScheduleFire.due_at.desc()))
+    return {row.model: row for row in rows}
 
 
 async def _take(session: AsyncSession, model: str, due: datetime) -> bool:
@@ -53,13 +99,40 @@ async def _take(session: AsyncSession, model: str, due: datetime) -> bool:
     return (await session.execute(fire.returning(ScheduleFire.model))).first() is not None
 
 
-async def _fire(session: AsyncSession, settings: Settings, model: str, due: datetime) -> TrainingJob | None:
-    request = TriggerRequest(model=model, reason=f"schedule of {due:%Y-%m-%d %H:%M} UTC")
-    try:
-        async with session.begin_nested():
-            triggered = await service.trigger(session, settings, request, SCHEDULER, trigger="schedule")
-    except RefitError as refusal:
-        fired = (ScheduleFire.model == model) & (ScheduleFire.due_at == due)
-        await session.execute(update(ScheduleFire).where(fired).values(outcome=refusal.message))
+async def _settle(
+    session: AsyncSession, settings: Settings, scheduled: Scheduled, due: datetime, late: timedelta
+) -> TrainingJob | None:
+    """What comes of a time that was taken: a job, one that was open already, a refusal, or nothing since it was
+    missed."""
+    if scheduled.is_missed(late):
+        rule = f"{scheduled.triggers.missed}, {scheduled.triggers.missed_minutes:g} minutes"
+        await _tell(session, scheduled.model, due, "missed", reason=f"nobody ticked at that time ({rule})", late=late)
         return None
-    return triggered.job
+    request = TriggerRequest(model=scheduled.model, reason=f"schedule of {due:%Y-%m-%d %H:%M} UTC")
+    found = await attempt(session, settings, request, SCHEDULER, trigger="schedule")
+    if isinstance(found, RefitError):
+        evidence = {"code": found.code} | found.details
+        await _tell(session, scheduled.model, due, "refused", reason=found.message, late=late, evidence=evidence)
+        return None
+    outcome = "fired" if found.outcome == "accepted" else found.outcome
+    await _tell(session, scheduled.model, due, outcome, late=late, job_id=found.job.id)
+    return found.job
+
+
+async def _tell(
+    session: AsyncSession,
+    model: str,
+    due: datetime,
+    outcome: str,
+    *,
+    late: timedelta,
+    reason: str | None = None,
+    job_id: int | None = None,
+    evidence: dict[str, Any] | None = None,
+) -> None:
+    """Keeps what came of a time with it, and in the record."""
+    fired = (ScheduleFire.model == model) & (ScheduleFire.due_at == due)
+    await session.execute(update(ScheduleFire).where(fired).values(outcome=outcome, reason=reason, job_id=job_id))
+    figures = {"due_at": due.isoformat(), "late_seconds": round(late.total_seconds(), 1)} | (evidence or {})
+    of: dict[str, Any] = {"model": model, "job_id": job_id}
+    await record(session, kind=f"schedule.{outcome}", actor=str(SCHEDULER), **of, reason=reason, evidence=figures)

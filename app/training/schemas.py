@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.schemas import FreeJson, ModelName, Reason, Strict
 from app.training.state import JobState, eta_seconds
@@ -101,6 +101,7 @@ class JobView(BaseModel):
     because: dict[str, Any] | None = Field(description="by monitor: what it found, on which numbers")
     note: str | None
     forced: bool
+    overridden: list[Any] | None = Field(description="the checks that force passed over, with their figures")
     resumes: int | None
     created_at: datetime
     started_at: datetime | None
@@ -131,6 +132,36 @@ class TriggerAnswer(JobView):
     warnings: list[str] = Field(default_factory=list)
 
 
+class CheckView(BaseModel):
+    """`value` was found, `required` is asked for; a null value: it could not be told in time, or nothing is asked.
+
+    `binds` every trigger, automatic ones only, or nobody: then it is shown and blocks nothing.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str = Field(description="what a refusal is called")
+    passed: bool
+    value: Any
+    required: Any
+    message: str
+    remedy: str
+    forceable: bool
+    binds: Literal["every", "automatic", "nobody"]
+    details: dict[str, Any] | None
+
+
+class PrerequisitesView(BaseModel):
+    """What a trigger would be answered now: by hand, and by itself."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    model: str
+    admitted: bool
+    admitted_automatically: bool
+    checks: list[CheckView]
+
+
 class LogLine(BaseModel):
     id: int
     attempt: int
@@ -154,6 +185,7 @@ class WorkerView(BaseModel):
     pid: int
     queues: list[str]
     concurrency: int
+    gpus: list[Any] | None = Field(description="[{name, memory_total_mib, memory_free_mib}]; null: none")
     started_at: datetime
 
 

@@ -22,10 +22,10 @@ from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
 from app.settings import Settings
 from app.training import state
-from app.training.admission import MANUAL, admit
+from app.training.admission import admit, open_jobs
 from app.training.schemas import PRIORITIES, TriggerRequest
-from app.training.state import CHANNEL, OPEN, JobState
-from app.training.tables import IdempotencyKey, JobLog, JobMetric, TrainingJob, Worker
+from app.training.state import CHANNEL, JobState
+from app.training.tables import MANUAL, IdempotencyKey, JobLog, JobMetric, TrainingJob, Worker
 
 Outcome = Literal["accepted", "replayed", "coalesced"]
 
@@ -65,13 +65,16 @@ async def trigger(
             return Triggered("replayed", first)
     model_type = await check_training(session, applied.definition.type, applied.definition.training | request.params)
     wanted = await _wanted(session, settings, request, applied, model_type)
-    open_jobs = await _open_jobs(session, applied.model)
-    equal = [job for job in open_jobs if job.equality == wanted["equality"] and job.cancel_requested_at is None]
+    already = await open_jobs(session, applied.model)
+    equal = [job for job in already if job.equality == wanted["equality"] and job.cancel_requested_at is None]
     outcome: Outcome = "coalesced"
     job = equal[0] if equal else None
     if job is None:
-        await admit(session, settings, applied, open_jobs, trigger=trigger, forced=request.force, trains=request.trains)
-        outcome, job = "accepted", await _create(session, wanted | {"because": because}, principal, trigger)
+        overridden = await admit(
+            session, settings, applied, already, trigger=trigger, forced=request.force, trains=request.trains
+        )
+        wanted |= {"overridden": overridden or None, "because": because}
+        outcome, job = "accepted", await _create(session, wanted, principal, trigger)
     if idempotency_key is not None:
         await _remember(session, principal, idempotency_key, body_digest, job)
     return Triggered(outcome, job)
@@ -89,15 +92,15 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
             code="not_resumable",
         )
     applied = await resolve_model(session, old.model, lock=True)
-    open_jobs = await _open_jobs(session, old.model)
-    for job in open_jobs:
+    already = await open_jobs(session, old.model)
+    for job in already:
         if job.checkpoint_of == (old.checkpoint_of or old.id) and job.cancel_requested_at is None:
             return job
     # Its prerequisites were met when it was triggered: only what concerns this moment is asked again.
-    await admit(session, settings, applied, open_jobs, trigger=MANUAL, forced=True, trains=False)
+    await admit(session, settings, applied, already, trigger=MANUAL, forced=True, trains=False)
     same = (
         "model", "model_type", "definition_revision", "params", "equality", "dry_run", "stages", "labelling",
-        "queue", "priority", "note", "forced", "min_new_samples", "max_attempts", "memory_scale",
+        "queue", "priority", "note", "forced", "overridden", "min_new_samples", "max_attempts", "memory_scale",
     )  # fmt: skip
     values = {name: getattr(old, name) for name in same} | {
         "data_version": old.data_digest or old.data_version,
@@ -263,11 +266,6 @@ def _labelling(definition: Definition, request: TriggerRequest, is_new: bool) ->
         ) from None
 
 
-async def _open_jobs(session: AsyncSession, model: str) -> Sequence[TrainingJob]:
-    query = select(TrainingJob).where(TrainingJob.model == model, TrainingJob.state.in_(OPEN)).order_by(TrainingJob.id)
-    return (await session.scalars(query)).all()
-
-
 async def _create(session: AsyncSession, values: Mapping[str, Any], principal: Principal, trigger: str) -> TrainingJob:
     actor = str(principal)
     # The caller rings after its commit; should it die before that, the sweep rings two seconds later.
@@ -279,6 +277,7 @@ async def _create(session: AsyncSession, values: Mapping[str, Any], principal: P
         "data_version": job.data_version,
         "dry_run": job.dry_run,
         "stages": job.stages,
+        "overridden": job.overridden,
     }
     await record(
         session,

@@ -26,6 +26,7 @@ from app.db import clock, notify, seconds
 from app.events.record import REFIT, record
 from app.monitoring.incidents import open_incident
 from app.registry.tables import ModelVersion
+from app.training.failures import open_after_repeated
 from app.training.tables import TrainingJob
 
 # Said here: the model whose jobs have changed.
@@ -231,7 +232,9 @@ async def complete_without_version(session: AsyncSession, claim: Claim, plan: di
 async def fail(session: AsyncSession, claim: Claim, error: Mapping[str, Any]) -> bool:
     """False to the loser of the claim."""
     jobs = await _move(session, JobState.RUNNING, JobState.FAILED, _held(claim), error=dict(error), **RELEASED)
-    return await _told(session, jobs, "job.failed", before=JobState.RUNNING, evidence=dict(error))
+    told = await _told(session, jobs, "job.failed", before=JobState.RUNNING, evidence=dict(error))
+    await open_after_repeated(session, jobs)
+    return told
 
 
 async def confirm_cancelled(session: AsyncSession, claim: Claim) -> bool:
@@ -354,6 +357,7 @@ async def _give_up(session: AsyncSession, exhausted: ColumnElement[bool], **valu
             job_id=job.id,
             evidence=LOST,
         )
+    await open_after_repeated(session, failed)
     return failed
 
 

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, CreatedAt, Serial
 
+# What a job is triggered by when a caller asks for it; everything else is automatic.
+MANUAL = "manual"
 STATES = ("queued", "running", "completed", "failed", "cancelled")
 
 
@@ -59,6 +61,7 @@ class TrainingJob(Base):
     because: Mapped[dict[str, Any] | None] = mapped_column(comment="the numbers of the monitors that triggered it")
     note: Mapped[str | None]
     forced: Mapped[bool] = mapped_column(server_default=text("false"))
+    overridden: Mapped[list[Any] | None] = mapped_column(comment="the checks that force passed over, with figures")
     min_new_samples: Mapped[int] = mapped_column(server_default=text("0"), comment="0 where forced")
     checkpoint_of: Mapped[int | None] = mapped_column(comment="the job whose checkpoints this one continues")
 
@@ -145,6 +148,7 @@ class Worker(Base):
     pid: Mapped[int]
     queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
     concurrency: Mapped[int]
+    gpus: Mapped[list[Any] | None] = mapped_column(comment="[{name, memory_total_mib, memory_free_mib}]; null: none")
     started_at: Mapped[CreatedAt]
     lease_until: Mapped[datetime]
 
@@ -157,4 +161,6 @@ class ScheduleFire(Base):
     model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
     due_at: Mapped[datetime] = mapped_column(primary_key=True)
     fired_at: Mapped[CreatedAt]
-    outcome: Mapped[str]
+    outcome: Mapped[str] = mapped_column(comment="fired, coalesced, refused or missed")
+    reason: Mapped[str | None] = mapped_column(comment="why no job came of it")
+    job_id: Mapped[int | None]

@@ -65,6 +65,7 @@ ABSENT_TYPE = {"type": "absent", "data": {"source": "samples", "label": "y"}}
 
 ROUTES = (
     _get("/training/status", query=OF_MODEL),
+    _get("/training/prerequisites", query=OF_MODEL),
     _get("/training/types"),
     _get("/training/workers"),
     _get("/training/jobs"),
@@ -72,6 +73,9 @@ ROUTES = (
     _get("/training/jobs/{job_id}/events", job_id=1),
     _get("/training/jobs/{job_id}/logs", job_id=1),
     _get("/training/jobs/{job_id}/metrics", job_id=1),
+    _get("/training/jobs/{job_id}/record", job_id=1),
+    _get("/training/jobs/{job_id}/archive", job_id=1),
+    _get("/schedule"),
     _refused("/training/trigger", Role.TRAINER, 404, "model_not_found", ABSENT),
     _refused(
         "/training/jobs/{job_id}/cancel", Role.TRAINER, 409, "job_ended", WHY,
@@ -128,11 +132,17 @@ ROUTES = (
     _get("/model/trials", query=OF_MODEL),
     _get("/events"),
     _get("/incidents"),
+    _refused("/incidents/{id}", Role.VIEWER, 404, "incident_not_found", None, method="GET", at={"id": 999_999}),
     _refused("/incidents", Role.OPERATOR, 404, "model_not_found", ABSENT | {"severity": "P4", "title": "none"}),
+    _refused(
+        "/incidents/{id}/acknowledge", Role.OPERATOR, 404, "incident_not_found", {"note": "none"},
+        at={"id": 999_999}, text="note", body_optional=True,
+    ),
     _refused(
         "/incidents/{id}/close", Role.OPERATOR, 404, "incident_not_found", {"note": "none"},
         at={"id": 999_999}, text="note",
     ),
+    Route("POST", "/retention/run", Role.OPERATOR, body={"dry_run": True}, text="reason", body_optional=True),
     _get("/keys", Role.ADMIN),
     _refused("/keys", Role.ADMIN, 422, "invalid", {"name": "none", "roles": []}, text="name"),
     _refused("/keys/{id}", Role.ADMIN, 404, "key_not_found", None, method="DELETE", at={"id": "absent"}),

@@ -32,6 +32,7 @@ TEXTS = {
     "the note of a training": ("POST /training/trigger", "note", '"model": "absent"'),
     "the reason of a cancel": ("POST /training/jobs/{job_id}/cancel", "reason", ""),
     "the title of an incident": ("POST /incidents", "title", '"severity": "P4", "model": "absent"'),
+    "the note of whoever takes an incident over": ("POST /incidents/{id}/acknowledge", "note", ""),
     "the note of an incident": ("POST /incidents/{id}/close", "note", ""),
     "the source of a report": ("POST /data/quality", "source", '"status": "healthy", "model": "absent"'),
     "the name of a key": ("POST /keys", "name", '"roles": []'),

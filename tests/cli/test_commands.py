@@ -50,12 +50,42 @@ VERSION: dict[str, Any] = {
 CHANGE = SLOTS | {"id": 1, "at": "2026-11-21T08:00:00Z", "action": "reloaded", "actor": "alice", "reason": "better"}
 KEY: dict[str, Any] = {"id": "a1", "name": "ci", "roles": ["viewer"]}
 KEPT_KEY = KEY | {"created_at": "2026-11-21T08:00:00Z", "created_by": "alice", "revoked_at": None}
-INCIDENT = dict.fromkeys(("note", "closed_at", "closed_by", "evidence", "job_id", "model")) | {
+INCIDENT = dict.fromkeys(("note", "closed_at", "closed_by", "evidence", "job_id", "model", "acknowledged_by")) | {
+    "links": [{"kind": "job", "id": 12, "href": "/training/jobs/12"}],
+    "occurrences": 2,
     "id": 3,
     "severity": "P1",
     "title": "labels are late",
     "opened_by": "alice",
     "opened_at": "2026-11-21T08:00:00Z",
+}
+CHECK = {
+    "code": "insufficient_new_samples",
+    "passed": True,
+    "value": 12_000,
+    "required": 10_000,
+    "message": "12000 new labelled samples since the last training; 10000 are required.",
+    "remedy": "Wait for data.",
+    "forceable": True,
+    "binds": "every",
+    "details": None,
+}
+PREREQUISITES: dict[str, Any] = {
+    "model": "fraud",
+    "admitted": True,
+    "admitted_automatically": False,
+    "checks": [CHECK, CHECK | {"code": "no_live_worker", "passed": False, "binds": "nobody"}],
+}
+SCHEDULE = {
+    "model": "fraud",
+    "schedule": "0 2 * * 0",
+    "missed": "run_once",
+    "missed_minutes": 60.0,
+    "next": ["2026-11-22T02:00:00Z"],
+    "last": {"due_at": "2026-11-15T02:00:00Z", "fired_at": "", "outcome": "fired", "reason": None, "job_id": 12},
+}
+RETENTION: dict[str, Any] = {"dry_run": True, "jobs": [1], "log_lines": 7, "metric_points": 0} | {
+    name: [] for name in ("checkpoints", "staging", "artifacts", "versions")
 }
 DEFINITION = {"type": "classifier", "data": {"source": "samples", "label": "y", "key": "id"}}
 APPLIED = {"model": "fraud", "revision": 1, "definition": DEFINITION, "changed": True}
@@ -68,6 +98,11 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
     "hold --reason audit": ("POST /model/hold", SLOTS | {"hold_reason": "audit"}, "held        audit"),
     "unhold --reason done": ("POST /model/unhold", SLOTS, "generation  3"),
     "history": ("GET /model/history", page(CHANGE), "reloaded"),
+    "history --at 2026-11-21T08:30": (
+        "GET /model/history",
+        page(CHANGE | {"made_active": {"at": "2026-11-20T08:00:00Z", "action": "", "actor": "bob", "reason": None}}),
+        "bob",
+    ),
     "versions list": ("GET /model/versions", page(VERSION), "0.9100"),
     "versions show 7 -m fraud": ("GET /model/versions/fraud/7", VERSION, "onnx, 1,234 bytes"),
     "versions stage 7 -m fraud": ("POST /model/versions/fraud/7/stage", SLOTS, "7"),
@@ -78,6 +113,9 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
     ),
     "status": ("GET /training/status", ended(), "0.9100"),
     "trigger": ("POST /training/trigger", job() | {"outcome": "coalesced", "warnings": ["no worker"]}, "12"),
+    "prerequisites fraud": ("GET /training/prerequisites", PREREQUISITES, "12000"),
+    "schedule list": ("GET /schedule", [SCHEDULE], "2026-11-22 02:00:00Z"),
+    "retention run --dry-run": ("POST /retention/run", RETENTION, "of 1 jobs"),
     "jobs list": ("GET /training/jobs", page(job(), ended()), "10.0 s"),
     "jobs show 12": ("GET /training/jobs/12", job(), "40 %"),
     "jobs resume 11": ("POST /training/jobs/11/resume", job(), "12"),
@@ -90,7 +128,9 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
     "keys create ci --role viewer": ("POST /keys", KEY | {"key": "refit_a1_secret"}, "refit_a1_secret"),
     "keys list": ("GET /keys", [KEPT_KEY], "viewer"),
     "keys revoke a1": ("DELETE /keys/a1", KEPT_KEY, "a1"),
-    "incidents list": ("GET /incidents", [INCIDENT], "labels are late"),
+    "incidents list": ("GET /incidents", page(INCIDENT), "labels are late"),
+    "incidents show 3": ("GET /incidents/3", INCIDENT, "/training/jobs/12"),
+    "incidents ack 3 --note mine": ("POST /incidents/3/acknowledge", INCIDENT, "3"),
     "incidents open late --severity P1": ("POST /incidents", INCIDENT, "3"),
     "incidents close 3 --note fixed": ("POST /incidents/3/close", INCIDENT, "3"),
 }

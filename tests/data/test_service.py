@@ -136,36 +136,40 @@ async def test_a_source_that_takes_too_long_tells_nothing(
 # Data quality
 
 
+async def worst_of_last_day(session: AsyncSession) -> str | None:
+    return service.worst_of((await service.quality_of_last_day(session, "fraud")).values())
+
+
 async def report(session: AsyncSession, status: str, source: str = "rows", model: str | None = "fraud") -> None:
     await session.execute(insert(DataQuality).values(model=model, status=status, source=source))
 
 
 async def test_the_worst_of_what_each_check_said_last_counts(in_transaction: AsyncSession) -> None:
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") is None
+    assert await worst_of_last_day(in_transaction) is None
     await report(in_transaction, "healthy")
     await report(in_transaction, "warning", source="nulls")
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") == "warning"
+    assert await worst_of_last_day(in_transaction) == "warning"
     await report(in_transaction, "critical")
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") == "critical"
+    assert await worst_of_last_day(in_transaction) == "critical"
     await report(in_transaction, "healthy", source="nulls")
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") == "critical"
+    assert await worst_of_last_day(in_transaction) == "critical"
     await report(in_transaction, "healthy")
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") == "healthy"
+    assert await worst_of_last_day(in_transaction) == "healthy"
 
 
 async def test_a_report_without_a_model_speaks_of_all_and_one_of_another_model_of_none(
     in_transaction: AsyncSession,
 ) -> None:
     await report(in_transaction, "critical", model="spam")
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") is None
+    assert await worst_of_last_day(in_transaction) is None
     await report(in_transaction, "warning", model=None)
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") == "warning"
+    assert await worst_of_last_day(in_transaction) == "warning"
 
 
 async def test_what_was_said_the_day_before_no_longer_counts(in_transaction: AsyncSession) -> None:
     await report(in_transaction, "critical")
     await in_transaction.execute(update(DataQuality).values(at=clock() - timedelta(hours=24, seconds=1)))
-    assert await service.worst_quality_of_last_day(in_transaction, "fraud") is None
+    assert await worst_of_last_day(in_transaction) is None
 
 
 # Over HTTP

@@ -313,8 +313,8 @@ async def test_who_was_active_at_a_time_is_one_query(session: AsyncSession, conf
     await with_standby(session, config)
     before = (await session.scalars(select(clock()))).one()
     await reload(session)
-    then = await service.history(session, "fraud", at=before, after=None, limit=1)
-    now = await service.history(session, "fraud", at=before + timedelta(minutes=1), after=None, limit=1)
+    then = [row for row, _ in await service.in_force(session, before, "fraud")]
+    now = [row for row, _ in await service.in_force(session, before + timedelta(minutes=1), "fraud")]
     assert (then[0].active, now[0].active) == (1, 2)
     assert (now[0].actor, now[0].reason) == ("alice", "of the test")
 

@@ -1,0 +1,89 @@
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import click
+
+from app.cli.arguments import examples, job_argument
+from app.cli.client import Json, connect
+from app.cli.failures import Exit, Failure
+from app.cli.output import as_json, emit, json_option, say, table, wants_json
+
+ARCHIVES = (".tar.gz", ".tgz")
+
+
+@click.command(epilog=examples("refit record 12", "refit record 12 --json", "refit record 12 --out change-12.md"))
+@job_argument
+@click.option("--markdown", is_flag=True, help="As Markdown; this is the default.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Into this file.  [stdout]")
+@json_option
+def record(job: int, markdown: bool, out: Path | None) -> None:
+    """The change record of a retraining: data, definition, evaluation, approvals, swap, and what became of it."""
+    if markdown and wants_json():
+        raise click.UsageError("One of --json and --markdown.")
+    path = f"/training/jobs/{job}/record"
+    if wants_json():
+        told = as_json(connect().get(path, format="json")) + "\n"
+    else:
+        told = connect().call("GET", path, params={"format": "md"}).text
+    if out is None:
+        click.echo(told, nl=False)
+    else:
+        _write(out, told.encode())
+
+
+@click.command(epilog=examples("refit archive 12 --to job-12.tar.gz", "refit archive 12 --to /mnt/secure"))
+@job_argument
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="A .tar.gz, or a folder to unpack into.")
+@json_option
+def archive(job: int, to: Path) -> None:
+    """Logs, curves, events, change record and definition of a job, to be kept elsewhere; no weights."""
+    packed = connect().call("GET", f"/training/jobs/{job}/archive").content
+    if to.name.endswith(ARCHIVES):
+        _write(to, packed)
+    else:
+        to = _unpack(packed, to)
+    emit({"job_id": job, "path": str(to), "bytes": len(packed)}, lambda told: click.echo(told["path"]))
+
+
+@click.group()
+def retention() -> None:
+    """What is kept for how long; REFIT_RETAIN_… say so. The record and every version's row are kept for ever."""
+
+
+@retention.command(epilog=examples("refit retention run --dry-run", "refit retention run --reason 'the disk is full'"))
+@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+@click.option("--reason", help="Why; kept in the record.")
+@json_option
+def run(dry_run: bool, reason: str | None) -> None:
+    """Throw away now what the hourly chore would."""
+    found = connect().post("/retention/run", {"dry_run": dry_run, "reason": reason})
+    emit(found, _show)
+    say("this would go; nothing was changed" if dry_run else "gone")
+
+
+def _show(found: Json) -> None:
+    listed = ("checkpoints", "staging", "artifacts", "versions")
+    rows = [
+        ("log lines", found["log_lines"], f"of {len(found['jobs'])} jobs"),
+        ("metric points", found["metric_points"], f"of {len(found['jobs'])} jobs"),
+        *((name, len(found[name]), ", ".join(str(each)[:12] for each in found[name])) for name in listed),
+    ]
+    table(("what", "how many", "which"), rows)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror}.", Exit.USAGE) from None
+    say(f"written: {path}")
+
+
+def _unpack(packed: bytes, folder: Path) -> Path:
+    try:
+        with tarfile.open(fileobj=BytesIO(packed)) as tar:
+            tar.extractall(folder, filter="data")
+            return folder / tar.getnames()[0].split("/")[0]
+    except OSError as error:
+        raise Failure(f"{folder} cannot be written: {error.strerror}.", Exit.USAGE) from None

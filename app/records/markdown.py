@@ -1,0 +1,64 @@
+"""A change record as Markdown: a pure function of its JSON. Nothing that somebody wrote can become markup."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from app.records.sections import SECTIONS
+
+MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~!])")
+NOTHING = "–"
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """`record` as `change_record` gives it, of JSON values only."""
+    version = f" v{record['version']}" if record["version"] else ""
+    head = f"# {text(record['model'])}{version}: change record of job {record['job_id']}"
+    parts = [head, f"Written {record['written_at']}."]
+    for name, title, _ in SECTIONS:
+        parts += [f"## {title}", *(_block(record[name]) if record[name] else ["Nothing to tell."])]
+    return "\n\n".join(parts) + "\n"
+
+
+def text(value: Any) -> str:
+    """A JSON value on one line, with all that Markdown or HTML would read made plain."""
+    if value is None or value in ([], {}, ""):
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{text(name)} {text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(text(inner) for inner in value)
+    return MARKUP.sub(r"\\\1", " ".join(str(value).split()))
+
+
+def _block(value: Mapping[str, Any], level: int = 3) -> Iterator[str]:
+    """Plain fields as one list, then what has parts of its own, each under a heading."""
+    plain = {name: inner for name, inner in value.items() if not _has_parts(inner)}
+    if plain:
+        yield "\n".join(f"- **{_named(name)}**: {text(inner)}" for name, inner in plain.items())
+    for name, inner in value.items():
+        if _has_parts(inner):
+            yield f"{'#' * min(level, 6)} {_named(name)}"
+            yield from [_table(inner)] if isinstance(inner, list) else _block(inner, level + 1)
+
+
+def _has_parts(value: Any) -> bool:
+    """Rows make a table; an object whose values have parts is a block of its own, any other fits on a line."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(row, Mapping) for row in value)
+    return isinstance(value, Mapping) and any(isinstance(inner, Mapping | list) for inner in value.values())
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [" | ".join(map(_named, columns)), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(text(row.get(name)) for name in columns) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _named(name: str) -> str:
+    return text(name.replace("_", " "))

@@ -1,0 +1,104 @@
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from app.auth.requires import Operator, Viewer
+from app.http import Session
+from app.records import retention
+from app.records.archive import archive, chunks
+from app.records.markdown import markdown
+from app.records.service import change_record
+from app.schemas import Id, Reason, Strict
+
+router = APIRouter(tags=["records"])
+
+MARKDOWN = "text/markdown"
+BOTH: dict[int | str, dict[str, Any]] = {200: {"content": {MARKDOWN: {"schema": {"type": "string"}}}}}
+ARCHIVE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+class RecordView(BaseModel):
+    """The change record of one retraining; a section is null where there is nothing to tell."""
+
+    job_id: int
+    model: str
+    version: int | None
+    written_at: str
+    trigger: dict[str, Any]
+    data: dict[str, Any]
+    definition: dict[str, Any]
+    configuration: dict[str, Any]
+    evaluation: dict[str, Any] | None
+    approvals: dict[str, Any]
+    swap: dict[str, Any] | None
+    watch: dict[str, Any] | None
+    incidents: dict[str, Any]
+    state: dict[str, Any]
+
+
+class RunRetention(Strict):
+    """`dry_run` shows what would go."""
+
+    dry_run: bool = False
+    reason: Reason | None = None
+
+
+class RetentionView(BaseModel):
+    dry_run: bool
+    jobs: list[int] = Field(description="whose logs and curves go")
+    log_lines: int
+    metric_points: int
+    checkpoints: list[int] = Field(description="of these jobs")
+    staging: list[int] = Field(description="of these jobs")
+    artifacts: list[str]
+    versions: list[str] = Field(description="whose files go; each as MODEL/NUMBER")
+
+
+class Archive(StreamingResponse):
+    media_type = "application/gzip"
+
+
+@router.get("/training/jobs/{job_id}/record", response_model=RecordView, responses=BOTH)
+async def show_record(
+    job_id: Id,
+    session: Session,
+    _: Viewer,
+    format: Annotated[Literal["json", "md"] | None, Query(description="else by Accept")] = None,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """What was changed, on which evidence, on whose say, and what became of it: as JSON or Markdown."""
+    found = orjson.dumps(await change_record(session, job_id))
+    if (format or ("md" if MARKDOWN in accept else "json")) == "json":
+        return Response(found, media_type="application/json")
+    return Response(markdown(orjson.loads(found)), media_type=MARKDOWN)
+
+
+@router.get("/training/jobs/{job_id}/archive", response_class=Archive, responses=ARCHIVE)
+async def download_archive(job_id: Id, session: Session, _: Viewer) -> Archive:
+    """Logs, curves, events, change record and definition of a job as one .tar.gz; no weights."""
+    packed = await archive(session, job_id)
+    await session.close()
+    return Archive(chunks(packed), headers={"Content-Disposition": f'attachment; filename="job-{job_id}.tar.gz"'})
+
+
+@router.post("/retention/run")
+async def run_retention(
+    request: Request, session: Session, operator: Operator, body: RunRetention | None = None
+) -> RetentionView:
+    """Throws away now what the hourly chore would throw away, or shows it."""
+    body, settings = body or RunRetention(), request.app.state.settings
+    async with session.begin():
+        if body.dry_run:
+            leaving = await retention.plan(session, settings)
+        else:
+            leaving = await retention.run(session, settings, actor=str(operator), reason=body.reason)
+    if not body.dry_run:
+        await asyncio.shield(retention.remove_folders(leaving.folders))
+    return RetentionView(dry_run=body.dry_run, **{k: v for k, v in asdict(leaving).items() if k != "folders"})
