@@ -2,8 +2,13 @@
 
 A resample draws as many rows of each label as there are, with replacement, and weighs both versions with the
 same draw, so that what makes a row hard for both cancels out. The interval says how far the difference would
-move with another holdout of this size. It knows nothing of a holdout that differs from the traffic; and where
-both versions agree on every row it is [0, 0] however few the rows, which is what `min_rows` is for.
+move with another holdout of this size. It knows nothing of a holdout that differs from the traffic.
+
+Rows alone would also say nothing of what was not drawn: of 25 positives, of which a candidate loses one in thirty,
+often none shows it, and the interval would be [0, 0] and sure. So to the rows of each label come one on which only the
+candidate is right and one on which only the incumbent is, each a Poisson(1) number of times, as Agresti & Min (2005)
+and Bonett & Price (2012) add to discordant pairs: where no loss is seen in n rows, about 3 / n is what may be there
+(Hanley & Lippman-Hand 1983). Versions that give the same probabilities to every row are one, and differ by nothing.
 
 All figures, of all rows and of each slice, are read from the same resamples.
 """
@@ -52,6 +57,8 @@ def paired_replicates(
 
     A sample without rows of every label that it reads is NaN in that resample, or 0 where a share of nothing is.
     """
+    same = np.array_equal(candidate.probabilities, incumbent.probabilities)
+    same = same and np.array_equal(candidate.predicted, incumbent.predicted)
     groups = _by_rows(samples)
     kinds = _kinds(groups, samples, candidate, incumbent)
     if kinds is None:
@@ -60,12 +67,14 @@ def paired_replicates(
         groups = [(kinds.of(rows), names) for rows, names in groups]
         chunks = iter([kinds.weights(resamples, seed)])
         candidate, incumbent = candidate.take(kinds.first), incumbent.take(kinds.first)
-    answers = [(_of(candidate, rows), _of(incumbent, rows)) for rows, _ in groups]
+    pairs = [(_of(candidate, rows), _of(incumbent, rows)) for rows, _ in groups]
+    rng = np.random.default_rng((seed, 1))
     found: dict[Name, list[Floats]] = {name: [] for name in samples}
     for weights in chunks:
-        for (rows, names), (mine, theirs) in zip(groups, answers, strict=True):
+        for (rows, names), pair in zip(groups, pairs, strict=True):
             own = weights if rows is None else np.take(weights, rows, axis=1)
-            tallies = Tally(mine, own), Tally(theirs, own)
+            unseen = (None, None) if same else _unseen(pair[0], len(own), rng)
+            tallies = [Tally(answers, own, counts) for answers, counts in zip(pair, unseen, strict=True)]
             for name in names:
                 found[name].append(_difference(samples[name].measure, *tallies))
     return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -173,6 +182,16 @@ def _by_rows(samples: Mapping[Name, Sample]) -> list[tuple[Integers | None, list
 
 def _of(answers: Answers, rows: Integers | None) -> Answers:
     return answers if rows is None else answers.take(rows)
+
+
+def _unseen(answers: Answers, resamples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """(b, 3k) counts for the candidate and for the incumbent: of each label a row that only one of them gets right."""
+    present = np.unique(answers.truth)
+    other = (present + 1) % answers.labels
+    right, wrong = np.concatenate([present, other]), np.concatenate([other, present])
+    truth, nothing = np.tile(present, 2), np.zeros((2 * len(present), answers.labels))
+    times = rng.poisson(1, size=(resamples, len(truth))).astype(np.float64)
+    return times @ Answers(truth, right, nothing).design, times @ Answers(truth, wrong, nothing).design
 
 
 def _difference(measure: Measure, mine: Tally, theirs: Tally) -> Floats:

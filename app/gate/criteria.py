@@ -131,7 +131,12 @@ class Gate(Strict):
     min_rows: int = Field(50, ge=1, description="fewer holdout rows: inconclusive")
     min_rows_per_class: int = Field(10, ge=1, description="fewer holdout rows of any class: inconclusive")
     resamples: int = Field(2_000, ge=200, le=20_000, description="of the paired bootstrap")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(
+        0.98,
+        gt=0.5,
+        lt=1,
+        description="of two-sided intervals: half of the rest is what a loss at the margin passes by",
+    )
     slices: list[Slice] = Field(default_factory=list, max_length=20)
     leak_check: Literal["required", "reported"] = Field(
         "required", description="required: inconclusive where nobody knows which rows a version was trained on"

@@ -68,25 +68,29 @@ class Answers:
 
 @dataclass(frozen=True)
 class Tally:
-    """Answers under b weightings: in weighting r, row i counts weights[r, i] times. Weights (b, n)."""
+    """Answers under b weightings: in weighting r, row i counts weights[r, i] times. Weights (b, n).
+
+    `unseen` (b, 3k), where given, are counts as of `Answers.design` of rows that might have been there.
+    """
 
     answers: Answers
     weights: Weights
+    unseen: Floats | None = None
 
     @property
     def actual(self) -> Floats:
         """Rows of each label, (b, k)."""
-        return self._counts[:, : self.answers.labels]
+        return self._all[:, : self.answers.labels]
 
     @property
     def predicted(self) -> Floats:
         """Rows that were given each label, (b, k)."""
-        return self._counts[:, self.answers.labels : 2 * self.answers.labels]
+        return self._all[:, self.answers.labels : 2 * self.answers.labels]
 
     @property
     def hits(self) -> Floats:
         """Rows that were rightly given each label, (b, k)."""
-        return self._counts[:, 2 * self.answers.labels :]
+        return self._all[:, 2 * self.answers.labels :]
 
     @cached_property
     def areas(self) -> Floats:
@@ -98,11 +102,12 @@ class Tally:
         """
         answers, k = self.answers, self.answers.labels
         sums = (self.weights @ answers.placements.astype(self.weights.dtype, copy=False)).astype(np.float64)
-        others = self.actual.sum(axis=1, keepdims=True) - self.actual
+        of_label = self._counts[:, :k]
+        others = of_label.sum(axis=1, keepdims=True) - of_label
         truth = _one_hot(answers.truth, k)
         with np.errstate(invalid="ignore", divide="ignore"):
             area = answers.placements[:, :k].sum(axis=0, dtype=np.float64) / truth.sum(axis=0)
-            areas: Floats = sums[:, :k] / self.actual + sums[:, k:] / others - area
+            areas: Floats = sums[:, :k] / of_label + sums[:, k:] / others - area
         areas[~np.isfinite(areas)] = np.nan
         return areas
 
@@ -110,6 +115,10 @@ class Tally:
         """The mean of one figure a row, (n,) → (b,)."""
         means: Floats = self.weights @ losses.astype(self.weights.dtype) / self.weights.sum(axis=1)
         return means.astype(np.float64)
+
+    @cached_property
+    def _all(self) -> Floats:
+        return self._counts if self.unseen is None else self._counts + self.unseen
 
     @cached_property
     def _counts(self) -> Floats:
