@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import runtimes
+from app.data import leaks, snapshots, sources
 from app.data import service as data
-from app.data import snapshots, sources
 from app.data.language_model import LabelOptions
 from app.data.snapshots import Snapshot
 from app.data.sources import Reading
 from app.data.tables import DataVersion
 from app.definitions.schemas import Definition
 from app.definitions.service import load
-from app.gate import comparison, judge
+from app.gate import Seen, comparison, judge
 from app.registry import artifacts
 from app.registry.artifacts import ArtifactCorrupt, Manifest
 from app.registry.tables import ModelSlots, ModelVersion
@@ -38,8 +38,10 @@ class Inputs:
 
     job: TrainingJob
     definition: Definition
+    version: DataVersion
     snapshot: Snapshot
     incumbent: ModelVersion | None
+    incumbents_data: DataVersion | None
 
 
 async def take_inputs(
@@ -57,9 +59,10 @@ async def take_inputs(
     await _require_new_samples(session, job, definition, snapshot)
     slots = await session.get_one(ModelSlots, job.model)
     incumbent = await session.get_one(ModelVersion, (job.model, slots.active)) if slots.active else None
+    theirs = await session.get(DataVersion, (job.model, incumbent.data_version)) if incumbent else None
     progress("log", message=f"data version {version.digest[:12]}: {version.rows} rows, {version.counts}")
     progress("stage", name="snapshot", state="finished")
-    return Inputs(job, definition, snapshot, incumbent), pipeline, progress
+    return Inputs(job, definition, version, snapshot, incumbent, theirs), pipeline, progress
 
 
 def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> dict[str, Any]:
@@ -186,17 +189,19 @@ def _manifest(inputs: Inputs, candidate: Candidate) -> Manifest:
 def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifest, seed: int) -> dict[str, Any]:
     """Loads what was published as the API will, judges it against the incumbent, and says what is to be recorded."""
     snapshot, incumbent = inputs.snapshot, inputs.incumbent
+    holdout = snapshot.rows.filter(pc.equal(snapshot.split, "holdout"))
     report = judge(
         _load(store, manifest.digest),
         _load_incumbent(store, incumbent),
         incumbent.number if incumbent else None,
-        snapshot.rows.filter(pc.equal(snapshot.split, "holdout")),
+        holdout,
         inputs.definition.gate,
         mode=inputs.definition.gate_mode,
         data_version=snapshot.digest,
         seed=seed,
+        seen=_seen(store, inputs, holdout),
     )
-    measured = {c.name: c.candidate for c in report.criteria if c.candidate is not None}
+    measured = {c.name: c.candidate for c in report.criteria if c.candidate is not None and c.slice is None}
     metrics = measured | {f"validation_{name}": value for name, value in candidate.metrics.items()}
     gate = report.model_dump(mode="json")
     version = {
@@ -217,6 +222,13 @@ def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifes
         "comparison": comparison(report),
         "gate": gate,
     }
+
+
+def _seen(store: Path, inputs: Inputs, holdout: pa.Table) -> Seen:
+    mine = leaks.seen(holdout, inputs.version, inputs.version, store)
+    if inputs.incumbent is None:
+        return Seen(mine, None)
+    return Seen(mine, leaks.seen(holdout, inputs.version, inputs.incumbents_data, store))
 
 
 def _load(store: Path, digest: str) -> Predictor:

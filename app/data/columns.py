@@ -102,6 +102,19 @@ def require_readable(table: pa.Table, labels: Sequence[str], features: Sequence[
             )
 
 
+def require_slices(table: pa.Table, names: Sequence[str]) -> None:
+    """Raises Invalid `column_missing` or `column_type` for a slice of the gate that would cut nothing."""
+    require(names, table.column_names, "gate.slices")
+    for name in names:
+        dtype = table.schema.field(name).type
+        if kind_of(dtype) in ("moment", "other"):
+            raise Invalid(
+                f"gate.slices names the column {name!r}, which is {dtype}; slices are of numbers, text or true/false.",
+                code="column_type",
+                remedy="Name another column, or make one in the source, such as the hour of the day.",
+            )
+
+
 def require_texts(table: pa.Table, data: SourceOptions) -> None:
     """Raises Invalid `label_unknown`, `column_type`, `text_missing` or `text_too_long`, naming the first rows."""
     for name, known in data.known_labels.items():

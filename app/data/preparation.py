@@ -47,6 +47,7 @@ def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] |
     features = columns.features_of(data, table.column_names)
     columns.require_readable(table, data.label_columns, features)
     columns.require_texts(table, data)
+    columns.require_slices(table, definition.gate.slice_columns)
     known = identify(table, data.key, features, (before or {}).get("hashed"))
     order = _order(table, definition, known, before)
     times = _times(table, data)
@@ -58,7 +59,9 @@ def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] |
         table, known, times = table.filter(pa.array(keep)), known.of(keep), times.of(keep) if times else None
     assigned = splits.assign(definition, known, times, before=before, judged=judged)
 
-    names = dict.fromkeys([*data.label_columns, data.key, data.time, *features])
+    # What judges by groups and what tells rows apart is kept also where it is no feature.
+    beside = [*definition.gate.slice_columns, *(known.hashed or ())]
+    names = dict.fromkeys([*data.label_columns, data.key, data.time, *features, *beside])
     rows = _in_order(_kept(table, data, times, list(names)), data, known, times, assigned.sides)
     high_water = times.high_water() if times and columns.has_times(data) else str(rows.num_rows)
     twice = rows.num_rows - len(np.unique(known.identities))

@@ -98,7 +98,9 @@ def load(store: Path, version: DataVersion, definition: Definition) -> Snapshot:
     rows = table.drop_columns([SPLIT])
     where = f"data version {version.digest[:12]}"
     columns.require(
-        [*data.label_columns, *(data.feature_columns or [])], rows.column_names, f"The definition, of {where},"
+        [*data.label_columns, *(data.feature_columns or []), *definition.gate.slice_columns],
+        rows.column_names,
+        f"The definition, of {where},",
     )
     return Snapshot(
         digest=version.digest,

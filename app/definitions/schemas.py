@@ -5,6 +5,7 @@ refused. `data` is checked by the source it names, `training` by the JSON Schema
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,10 +21,11 @@ from pydantic import (
 from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
 from app.definitions.watching import LONG_WATCH_MINUTES, WATCH_MINUTES, WatchOptions
-from app.gate.criteria import LATENCY, Gate, Mode
-from app.gate.metrics import METRICS
 from app.monitoring.monitors import MonitorOptions
 from app.monitoring.monitors import options_of as monitor_of
+from app.gate.criteria import LATENCY, Gate, Mode, Name, parsed
+from app.gate.metrics import METRICS, OF_ONE_CLASS
+from app.runtimes.schema import Label, named
 from app.schemas import FreeJson, Strict
 
 MonitorName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -120,13 +122,20 @@ class Definition(Strict):
     @field_validator("gate")
     @classmethod
     def names_what_is_measured(cls, value: Gate, told: ValidationInfo) -> Gate:
-        columns = told.data["data"].label_columns if "data" in told.data else ()
-        of_columns = {f"{column}.{metric}" for column in columns for metric in METRICS}
-        unknown = sorted(value.criteria.keys() - {*METRICS, LATENCY, *of_columns})
-        if unknown:
+        data = told.data.get("data")
+        columns: tuple[str, ...] = data.label_columns if data else ()
+        labels: dict[str, list[Label]] = data.known_labels if data else {}
+        asked = {name: parsed(name) for name in [*value.criteria, *(n for s in value.slices for n in s.criteria)]}
+        sliced = {n for s in value.slices for n in s.criteria}
+        if unknown := sorted(n for n, parts in asked.items() if not _is_measured(parts, columns, n not in sliced)):
             known = ", ".join([*METRICS, LATENCY])
-            hint = f", each but the last of a label column too, such as {min(of_columns)}" if len(columns) > 1 else ""
+            hint = f", each but the last of a label column too, such as {columns[0]}.f1" if len(columns) > 1 else ""
+            hint += f"; {', '.join(OF_ONE_CLASS)} of one class too, such as recall[spam]"
             raise ValueError(f"the gate does not measure {', '.join(unknown)}; it knows {known}{hint}")
+        for name, parts in asked.items():
+            _known_class(name, parts, columns, labels)
+        if clash := sorted(set(value.slice_columns) & set(columns)):
+            raise ValueError(f"{clash[0]} is what is predicted: instead of a slice write recall[…] of one class")
         return value
 
     @field_validator("queue")
@@ -184,3 +193,20 @@ class Definition(Strict):
     @property
     def gate_mode(self) -> Mode:
         return self.gate.mode or ("confident" if self.promotion.reload == "automatic" else "point")
+
+
+def _is_measured(name: Name, columns: Sequence[str], of_all_rows: bool) -> bool:
+    """Latency is of the whole version: of no label column, no class and no slice."""
+    if name.metric == LATENCY:
+        return of_all_rows and name.column is None and name.label is None
+    if name.column is not None and name.column not in columns:
+        return False
+    return name.metric in (METRICS if name.label is None else OF_ONE_CLASS)
+
+
+def _known_class(name: str, parts: Name, columns: Sequence[str], labels: Mapping[str, Sequence[Label]]) -> None:
+    """Where the definition says which classes there are, the class of a criterion is one of them."""
+    speaks_of = columns if parts.column is None else [parts.column]
+    known = [named(label) for column in speaks_of for label in labels.get(column, ())]
+    if parts.label is not None and all(column in labels for column in speaks_of) and parts.label not in known:
+        raise ValueError(f"{name} speaks of a class that data.labels does not know; it knows {', '.join(known)}")

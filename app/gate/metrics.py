@@ -6,15 +6,17 @@ the precision of a label that was never predicted, is 0, as with scikit-learn's 
 without rows of both kinds is NaN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.floating[Any]]
 
 # Probabilities are float32: what is nearer to 0 or 1 than this was rounded there.
 EPSILON = float(np.finfo(np.float32).eps)
@@ -32,73 +34,145 @@ class Answers:
     predicted: Integers
     probabilities: Floats
 
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def take(self, rows: Integers) -> "Answers":
+        return Answers(self.truth[rows], self.predicted[rows], self.probabilities[rows])
+
+    @property
+    def labels(self) -> int:
+        """k."""
+        return int(self.probabilities.shape[1])
+
+    @cached_property
+    def design(self) -> Weights:
+        """(n, 3k) of 0 and 1: the row has the label, was given it, was rightly given it."""
+        right = np.where(self.truth == self.predicted, self.truth, -1)
+        kinds = [_one_hot(indices, self.labels) for indices in (self.truth, self.predicted, right)]
+        return np.concatenate(kinds, axis=1).astype(np.float32)
+
+    @cached_property
+    def placements(self) -> Weights:
+        """(n, 2k): for rows of a label the share of the others that score below it; then, for the others, of the
+        label's rows that score above. 0 elsewhere. The structural components of DeLong et al. 1988."""
+        placed = np.zeros((len(self), 2 * self.labels), np.float32)
+        for label in range(self.labels):
+            of_label = self.truth == label
+            scores = self.probabilities[:, label]
+            if 0 < of_label.sum() < len(self):
+                placed[of_label, label] = _below(scores[of_label], scores[~of_label])
+                placed[~of_label, self.labels + label] = 1 - _below(scores[~of_label], scores[of_label])
+        return placed
+
 
 @dataclass(frozen=True)
 class Tally:
-    """Answers under b weightings: in weighting r, row i counts weights[r, i] times. Weights (b, n)."""
+    """Answers under b weightings: in weighting r, row i counts weights[r, i] times. Weights (b, n).
+
+    `unseen` (b, 3k), where given, are counts as of `Answers.design` of rows that might have been there.
+    """
 
     answers: Answers
-    weights: Floats
+    weights: Weights
+    unseen: Floats | None = None
 
-    @cached_property
+    @property
     def actual(self) -> Floats:
         """Rows of each label, (b, k)."""
-        return self._count(self.answers.truth)
+        return self._all[:, : self.answers.labels]
 
-    @cached_property
+    @property
     def predicted(self) -> Floats:
         """Rows that were given each label, (b, k)."""
-        return self._count(self.answers.predicted)
+        return self._all[:, self.answers.labels : 2 * self.answers.labels]
 
-    @cached_property
+    @property
     def hits(self) -> Floats:
         """Rows that were rightly given each label, (b, k)."""
-        right = self.answers.truth == self.answers.predicted
-        return self._count(np.where(right, self.answers.truth, -1))
+        return self._all[:, 2 * self.answers.labels :]
+
+    @cached_property
+    def areas(self) -> Floats:
+        """The area under each label's ROC curve, to the first order in the weights, (b, k).
+
+        NaN without rows of both kinds. It is the mean placement of the label's rows and that of the others, less the
+        area itself. What the weights change beyond that is the degenerate part of a U-statistic (Hoeffding 1948), of
+        the order of 1/n beside 1/sqrt(n).
+        """
+        answers, k = self.answers, self.answers.labels
+        sums = (self.weights @ answers.placements.astype(self.weights.dtype, copy=False)).astype(np.float64)
+        of_label = self._counts[:, :k]
+        others = of_label.sum(axis=1, keepdims=True) - of_label
+        truth = _one_hot(answers.truth, k)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            area = answers.placements[:, :k].sum(axis=0, dtype=np.float64) / truth.sum(axis=0)
+            areas: Floats = sums[:, :k] / of_label + sums[:, k:] / others - area
+        areas[~np.isfinite(areas)] = np.nan
+        return areas
 
     def mean(self, losses: Floats) -> Floats:
         """The mean of one figure a row, (n,) → (b,)."""
-        means: Floats = self.weights @ losses / self.weights.sum(axis=1)
-        return means
+        means: Floats = self.weights @ losses.astype(self.weights.dtype) / self.weights.sum(axis=1)
+        return means.astype(np.float64)
 
-    def _count(self, indices: Integers) -> Floats:
-        counts: Floats = self.weights @ _one_hot(indices, self.answers.probabilities.shape[1])
+    @cached_property
+    def _all(self) -> Floats:
+        return self._counts if self.unseen is None else self._counts + self.unseen
+
+    @cached_property
+    def _counts(self) -> Floats:
+        # Whole numbers below 2^24 are exact in float32.
+        counts: Floats = (self.weights @ self.answers.design.astype(self.weights.dtype, copy=False)).astype(np.float64)
         return counts
 
 
 Metric = Callable[[Tally], Floats]
+ByLabel = Callable[[Tally, Sequence[int]], Floats]
 
 
-def precision(tally: Tally) -> Floats:
-    """TP / (TP + FP)."""
-    return _headline(_share(tally.hits, tally.predicted))
+def precisions(tally: Tally, labels: Sequence[int]) -> Floats:
+    """TP / (TP + FP) of each label."""
+    return _share(tally.hits[:, labels], tally.predicted[:, labels])
 
 
-def recall(tally: Tally) -> Floats:
-    """TP / (TP + FN)."""
-    return _headline(_share(tally.hits, tally.actual))
+def recalls(tally: Tally, labels: Sequence[int]) -> Floats:
+    """TP / (TP + FN) of each label."""
+    return _share(tally.hits[:, labels], tally.actual[:, labels])
 
 
-def f1(tally: Tally) -> Floats:
-    """2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall (van Rijsbergen 1979)."""
-    return _headline(_share(2 * tally.hits, tally.predicted + tally.actual))
+def f1s(tally: Tally, labels: Sequence[int]) -> Floats:
+    """2 TP / (2 TP + FP + FN) of each label, the harmonic mean of precision and recall (van Rijsbergen 1979)."""
+    return _share(2 * tally.hits[:, labels], (tally.predicted + tally.actual)[:, labels])
+
+
+def areas(tally: Tally, labels: Sequence[int]) -> Floats:
+    """Area under the ROC curve of each label against the rest (Fawcett 2006)."""
+    return np.column_stack([_auc(tally, label) for label in labels])
+
+
+# By label, of which the mean is taken over all or some.
+BY_LABEL: dict[str, ByLabel] = {
+    "f1": f1s,
+    "precision": precisions,
+    "recall": recalls,
+    "balanced_accuracy": recalls,  # for two labels too the mean over both (Brodersen et al. 2010)
+    "auc_roc": areas,
+}
+
+
+# What may be asked of one class.
+OF_ONE_CLASS = ("f1", "precision", "recall", "auc_roc")
+
+
+def headline(name: str, k: int) -> tuple[int, ...]:
+    """The labels that a figure speaks of by itself: the positive one where there are two, else all."""
+    return (1,) if k == 2 and name != "balanced_accuracy" else tuple(range(k))
 
 
 def accuracy(tally: Tally) -> Floats:
     """Share of rows that were given their label."""
     return _share(tally.hits.sum(axis=1), tally.actual.sum(axis=1))
-
-
-def balanced_accuracy(tally: Tally) -> Floats:
-    """Mean recall over all labels, for two labels too (Brodersen et al. 2010)."""
-    return _over_labels(_share(tally.hits, tally.actual))
-
-
-def auc_roc(tally: Tally) -> Floats:
-    """Area under the ROC curve; of more than two labels, the mean of each against the rest (Fawcett 2006)."""
-    k = tally.answers.probabilities.shape[1]
-    labels = [1] if k == 2 else range(k)
-    return _over_labels(np.column_stack([_auc(tally, label) for label in labels]))
 
 
 def log_loss(tally: Tally) -> Floats:
@@ -119,21 +193,54 @@ def brier(tally: Tally) -> Floats:
     return tally.mean(errors / 2 if k == 2 else errors)
 
 
+def _headline(name: str) -> Metric:
+    return lambda tally: over(name, tally, headline(name, tally.answers.labels))
+
+
 METRICS: dict[str, Metric] = {
-    "f1": f1,
-    "precision": precision,
-    "recall": recall,
-    "auc_roc": auc_roc,
+    "f1": _headline("f1"),
+    "precision": _headline("precision"),
+    "recall": _headline("recall"),
+    "auc_roc": _headline("auc_roc"),
     "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
+    "balanced_accuracy": _headline("balanced_accuracy"),
     "log_loss": log_loss,
     "brier": brier,
 }
 
+# What the labels that were given decide alone, whatever the probabilities.
+COUNTED = frozenset({"f1", "precision", "recall", "accuracy", "balanced_accuracy"})
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of all labels, or of `labels` alone: of one, or the mean over several."""
+
+    metric: str
+    labels: tuple[int, ...] | None = None
+
+    def of(self, tally: Tally) -> Floats:
+        """(b,)."""
+        return METRICS[self.metric](tally) if self.labels is None else over(self.metric, tally, self.labels)
+
+    def quickly(self, tally: Tally) -> Floats:
+        """(b,). The same, with areas to the first order in the weights: right where rows are many."""
+        if self.metric != "auc_roc":
+            return self.of(tally)
+        labels = headline("auc_roc", tally.answers.labels) if self.labels is None else self.labels
+        means: Floats = tally.areas[:, list(labels)].mean(axis=1)
+        return means
+
+
+def over(name: str, tally: Tally, labels: Sequence[int]) -> Floats:
+    """The mean of a figure over `labels`, (b,)."""
+    means: Floats = BY_LABEL[name](tally, list(labels)).mean(axis=1)
+    return means
+
 
 def point_estimates(answers: Answers) -> dict[str, float]:
     """Every metric of the answers, each row counted once. NaN where there is nothing to measure."""
-    tally = Tally(answers, np.ones((1, len(answers.truth))))
+    tally = Tally(answers, np.ones((1, len(answers))))
     return {name: float(metric(tally)[0]) for name, metric in METRICS.items()}
 
 
@@ -147,14 +254,23 @@ def _auc(tally: Tally, label: int) -> Floats:
     of_label = np.flatnonzero(tally.answers.truth == label)
     others = np.flatnonzero(tally.answers.truth != label)
     others = others[np.argsort(scores[others])]
-    running = np.pad(np.cumsum(tally.weights[:, others], axis=1), ((0, 0), (1, 0)))
+    weights = tally.weights.astype(np.float64)
+    running = np.pad(np.cumsum(weights[:, others], axis=1), ((0, 0), (1, 0)))
     below = running[:, np.searchsorted(scores[others], scores[of_label], "left")]
     not_above = running[:, np.searchsorted(scores[others], scores[of_label], "right")]
-    weights = tally.weights[:, of_label]
-    won = np.einsum("bi,bi->b", weights, below + not_above) / 2
-    pairs = weights.sum(axis=1) * running[:, -1]
+    mine = weights[:, of_label]
+    won = np.einsum("bi,bi->b", mine, below + not_above) / 2
+    pairs = mine.sum(axis=1) * running[:, -1]
     areas: Floats = np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
     return areas
+
+
+def _below(scores: Floats, others: Floats) -> Floats:
+    """For each score the share of the others below it; a tie counts half."""
+    ranked = np.sort(others)
+    places = np.searchsorted(ranked, scores, "left") + np.searchsorted(ranked, scores, "right")
+    shares: Floats = places / (2 * len(ranked))
+    return shares
 
 
 def _one_hot(indices: Integers, k: int) -> Floats:
@@ -165,13 +281,3 @@ def _one_hot(indices: Integers, k: int) -> Floats:
 def _share(part: Floats, whole: Floats) -> Floats:
     shares: Floats = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
     return shares
-
-
-def _headline(by_label: Floats) -> Floats:
-    """(b, k) → (b,): the positive label's where there are two, else the mean."""
-    return by_label[:, 1] if by_label.shape[1] == 2 else _over_labels(by_label)
-
-
-def _over_labels(by_label: Floats) -> Floats:
-    means: Floats = by_label.mean(axis=1)
-    return means

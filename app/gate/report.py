@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from app.gate.criteria import Mode
 from app.schemas import Strict
 
@@ -14,6 +16,7 @@ class CriterionResult(Strict):
 
     A figure is None where it could not be measured, and the incumbent's also where there is none. `delta` is
     candidate minus incumbent, `interval` its bootstrap interval. `n` counts rows; of latency, timed batches.
+    `slice` is the group that it speaks of, such as `region=north`; None: all rows.
     """
 
     name: str
@@ -25,10 +28,15 @@ class CriterionResult(Strict):
     n: int
     interval: tuple[float, float] | None
     reason: str
+    slice: str | None = None
 
 
 class GateReport(Strict):
-    """The verdict on one candidate, judged against version `incumbent` (None: none was ever active)."""
+    """The verdict on one candidate, judged against version `incumbent` (None: none was ever active).
+
+    `rows` are those that the candidate was not trained on. `excluded` counts rows by the version that was, `candidate`
+    or `incumbent`, null where nobody knows; then `leak_check` is `unknown` and `leak_reason` says why.
+    """
 
     verdict: Verdict
     mode: Mode
@@ -38,8 +46,12 @@ class GateReport(Strict):
     rows_per_class: dict[str, int]
     criteria: list[CriterionResult]
     reason: str
+    excluded: dict[str, int | None] = Field(default_factory=dict)
+    leak_check: Literal["done", "unknown"] = "unknown"
+    leak_reason: str | None = None
 
 
 def comparison(report: GateReport) -> dict[str, dict[str, float | None]]:
-    """The runbook's "delta against production model": `{metric: {candidate, incumbent, delta}}`."""
-    return {c.name: {"candidate": c.candidate, "incumbent": c.incumbent, "delta": c.delta} for c in report.criteria}
+    """The runbook's "delta against production model": `{metric: {candidate, incumbent, delta}}`, of all rows."""
+    whole = [c for c in report.criteria if c.slice is None]
+    return {c.name: {"candidate": c.candidate, "incumbent": c.incumbent, "delta": c.delta} for c in whole}

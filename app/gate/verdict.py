@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.gate.criteria import Criterion, Gate, Mode
+from app.gate.criteria import Criterion, Gate, SliceMode
 from app.gate.report import CriterionResult, Outcome, Verdict
 
 # A figure exactly at its bar passes, also where 0.93 - 0.01 is 0.9200000000000000x.
@@ -12,19 +12,31 @@ TOLERANCE = 1e-12
 WORST_FIRST: tuple[Outcome, ...] = ("fail", "inconclusive", "pass", "not_applicable")
 
 Figure = float | str  # a number, or why there is none
+Rule = SliceMode  # a gate's own modes are two of them
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Too few rows to judge by: what that means here, and how few they are."""
+
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One metric as found on n rows (or timed batches). `incumbent` None: no version was ever active.
 
-    `interval` is that of candidate minus incumbent, None where there is none.
+    `interval` is that of candidate minus incumbent, None where there is none; where `together` is more than one, it is
+    as wide as so many of them ask for that are to be right all at once.
     """
 
     candidate: Figure
     incumbent: Figure | None
     interval: tuple[float, float] | None
     n: int
+    few: Shortage | None = None
+    together: int = 1
 
     @property
     def delta(self) -> float | None:
@@ -33,12 +45,15 @@ class Evidence:
         return None
 
 
-def criterion_result(name: str, criterion: Criterion, evidence: Evidence, mode: Mode) -> CriterionResult:
+def criterion_result(
+    name: str, criterion: Criterion, evidence: Evidence, mode: Rule, *, slice: str | None = None
+) -> CriterionResult:
     """Judges one criterion: the worst of its bounds decides, and its reason is given."""
     outcomes = list(_outcomes(criterion, evidence, mode))
     worst = min((outcome for outcome, _ in outcomes), key=WORST_FIRST.index)
     return CriterionResult(
         name=name,
+        slice=slice,
         verdict=worst,
         candidate=_number(evidence.candidate),
         incumbent=_number(evidence.incumbent),
@@ -51,20 +66,38 @@ def criterion_result(name: str, criterion: Criterion, evidence: Evidence, mode: 
 
 
 def overall(
-    results: Sequence[CriterionResult], rows: int, rows_per_class: Mapping[str, int], gate: Gate
+    results: Sequence[CriterionResult],
+    rows: int,
+    rows_per_class: Mapping[str, int],
+    gate: Gate,
+    *,
+    unknown: str | None = None,
 ) -> tuple[Verdict, str]:
-    """The verdict and what decided, as a sentence. Too few rows: inconclusive, whatever was measured."""
+    """The verdict and what decided, as a sentence. Too few rows: inconclusive, whatever was measured.
+
+    `unknown` says which rows nobody knows to be unseen: nothing passes on those where the gate requires to know.
+    """
     if few := _too_few(rows, rows_per_class, gate):
         return "inconclusive", few
     if not results:
         return "inconclusive", "The definition names no criterion, so nothing was judged."
-    for verdict in ("fail", "inconclusive"):
-        if deciding := [r for r in results if r.verdict == verdict]:
-            return verdict, _sentence(deciding)
-    judged = [r.name for r in results if r.verdict == "pass"]
+    if deciding := [r for r in results if r.verdict == "fail"]:
+        return "fail", _sentence(deciding)
+    if unknown and gate.leak_check == "required":
+        return "inconclusive", f"Rows that were trained on may be among those that judge: {unknown}."
+    if deciding := [r for r in results if r.verdict == "inconclusive"]:
+        return "inconclusive", _sentence(deciding)
+    return "pass", _all_met(results)
+
+
+def _all_met(results: Sequence[CriterionResult]) -> str:
+    judged = [r for r in results if r.verdict == "pass"]
     if not judged:
-        return "pass", "No version was ever active, and nothing is asked but to compare with one."
-    return "pass", f"Every criterion that applies is met: {', '.join(judged)}."
+        return "No version was ever active, and nothing is asked but to compare with one."
+    names = [r.name for r in judged if r.slice is None]
+    if sliced := len({r.slice for r in judged} - {None}):
+        names.append(f"and those of {sliced} {'slice' if sliced == 1 else 'slices'}")
+    return f"Every criterion that applies is met: {', '.join(names)}."
 
 
 def requirement(criterion: Criterion) -> str:
@@ -78,7 +111,10 @@ def requirement(criterion: Criterion) -> str:
     return " and ".join(text.format(bound) for text, bound in bounds.items() if bound is not None)
 
 
-def _outcomes(criterion: Criterion, evidence: Evidence, mode: Mode) -> Iterator[tuple[Outcome, str]]:
+def _outcomes(criterion: Criterion, evidence: Evidence, mode: Rule) -> Iterator[tuple[Outcome, str]]:
+    if evidence.few:
+        yield evidence.few.outcome, evidence.few.reason
+        return
     value = evidence.candidate
     if isinstance(value, str):
         yield "inconclusive", value
@@ -97,7 +133,7 @@ def _bounded(value: float, bound: float, met: bool, within: str, beyond: str) ->
     return ("pass" if met else "fail"), f"{value:.6g} is {within if met else beyond} {bound:g}"
 
 
-def _compared(evidence: Evidence, allowed: float, worse: int, mode: Mode) -> tuple[Outcome, str]:
+def _compared(evidence: Evidence, allowed: float, worse: int, mode: Rule) -> tuple[Outcome, str]:
     """`worse` is the sign of a change for the worse: -1 where a drop is bounded, +1 where a rise is."""
     if evidence.incumbent is None:
         return "not_applicable", "no version was ever active, so there is nothing to compare with"
@@ -105,9 +141,12 @@ def _compared(evidence: Evidence, allowed: float, worse: int, mode: Mode) -> tup
         return "inconclusive", evidence.incumbent
     assert evidence.delta is not None
     found = f"{evidence.candidate:.6g} against the incumbent's {evidence.incumbent:.6g} ({evidence.delta:+.6g})"
-    if worse * evidence.delta > allowed + TOLERANCE:
+    beyond = worse * evidence.delta > allowed + TOLERANCE
+    if mode == "loss_shown" and beyond:
+        return _shown(found, evidence, allowed, worse)
+    if beyond:
         return "fail", f"{found} is a loss beyond {allowed:g}"
-    if mode == "point":
+    if mode != "confident":
         return "pass", found
     return _confident(found, evidence.interval, allowed, worse)
 
@@ -121,6 +160,19 @@ def _confident(found: str, interval: tuple[float, float] | None, allowed: float,
         wide = f"is {high - low:.4g} wide and does not exclude a loss beyond {allowed:g}: more rows are needed"
         return "inconclusive", f"{found}, but {span} {wide}"
     return "pass", f"{found}, and {span} excludes a loss beyond {allowed:g}"
+
+
+def _shown(found: str, evidence: Evidence, allowed: float, worse: int) -> tuple[Outcome, str]:
+    """Of a loss beyond what is allowed: it counts where the interval excludes that there is none."""
+    if evidence.interval is None:
+        return "inconclusive", f"{found} has no interval that could show the loss"
+    low, high = evidence.interval
+    span = f"the interval of the difference, {low:+.4g} to {high:+.4g}"
+    if evidence.together > 1:
+        span = f"{span} (wide enough for {evidence.together} comparisons at once)"
+    if min(worse * low, worse * high) > TOLERANCE:
+        return "fail", f"{found} is a loss beyond {allowed:g}, and {span}, leaves no room for chance"
+    return "pass", f"{found} is a loss beyond {allowed:g} that chance explains: {span}, holds 0"
 
 
 def _too_few(rows: int, rows_per_class: Mapping[str, int], gate: Gate) -> str | None:

@@ -75,7 +75,7 @@ def test_pairing_makes_the_interval_of_like_versions_narrow() -> None:
     flipped = incumbent.predicted.copy()
     flipped[:4] = 1 - flipped[:4]
     low, high = intervals(Answers(truth, flipped, incumbent.probabilities), incumbent, "accuracy")["accuracy"]
-    assert high - low < 0.025  # two versions drawn apart from each other would differ by about 0.1
+    assert high - low < 0.03  # two versions drawn apart from each other would differ by about 0.1
 
 
 def test_two_thousand_resamples_of_ten_thousand_rows_take_about_a_second() -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from app.errors import Invalid
-from app.gate import Gate, GateReport, Mode, comparison, judge
+from app.gate import Gate, GateReport, Mode, Seen, comparison, judge
 from app.gate.criteria import Criterion
 from app.runtimes import Batch, Prediction, Predictor
 from app.runtimes.schema import Column, Head, InputSchema, Label
@@ -53,10 +53,13 @@ def report(
     number: int | None = 7,
     table: pa.Table | None = None,
     mode: Mode = "point",
+    seen: Seen | None = None,
     **gate: Any,
 ) -> GateReport:
     rows = holdout() if table is None else table
-    return judge(candidate, incumbent, number, rows, Gate(**gate), mode=mode, data_version="d1", seed=1)
+    nothing = np.zeros(len(rows), np.bool_)
+    who_saw = seen or Seen(nothing, None if number is None else nothing)
+    return judge(candidate, incumbent, number, rows, Gate(**gate), mode=mode, data_version="d1", seed=1, seen=who_saw)
 
 
 def outcomes(found: GateReport) -> dict[str, str]:
