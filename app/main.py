@@ -21,6 +21,9 @@ from app.events.router import router as events
 from app.express import Express
 from app.monitoring.router import router as incidents
 from app.news import News
+from app.notifications.dispatcher import keep_telling
+from app.notifications.router import router as notifications
+from app.notifications.sending import Sender
 from app.queue import Bell
 from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
 from app.registry.router import router as registry
@@ -35,7 +38,7 @@ from app.training.state import CHANNEL as JOBS_CHANNEL
 
 log = logging.getLogger("refit")
 
-BACKGROUND_POOL = 3
+BACKGROUND_POOL = 4
 
 LANES = {
     ("POST", "/predict/batch"): answer_prediction,
@@ -51,6 +54,7 @@ ROUTERS = (
     data,
     events,
     incidents,
+    notifications,
     keys,
     health.router,
     metrics.router,
@@ -69,6 +73,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.news = News(config, JOBS_CHANNEL, SLOTS_CHANNEL, REPLICAS_CHANNEL, KEYS_CHANNEL)
     state.memory = recall.Memory(state.news)
     state.replica = Replica(config, own, state.news)
+    state.sender = Sender(config)
     running = [
         asyncio.create_task(work)
         for work in (
@@ -76,6 +81,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             state.keys.follow(state.news),
             state.replica.run(),
             keep_ticking(own, config, state.bell),
+            keep_telling(own, config, state.sender),
         )
     ]
     for task in running:
@@ -88,6 +94,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+    state.sender.close()
     await state.bell.drain()
     with suppress(SQLAlchemyError, OSError):
         await state.replica.leave()

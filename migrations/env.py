@@ -8,6 +8,7 @@ import app.data.tables
 import app.definitions.tables
 import app.events.tables
 import app.monitoring.tables
+import app.notifications.tables
 import app.registry.tables
 import app.training.tables  # noqa: F401 - each import puts its tables into the metadata
 from app.db import Base

@@ -35,6 +35,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Everything else": {
         "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
         "incidents": ("app.cli.incidents:incidents", "Incidents: list, open, close."),
+        "notifications": ("app.cli.notifications:notifications", "Who is told of what: targets, rules, deliveries."),
         "keys": ("app.cli.keys:keys", "API keys: create, list, revoke, bootstrap."),
     },
 }
