@@ -8,11 +8,11 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import httpcore
 
-from app.settings import Network
+from app.settings import Network, parse_networks
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -23,8 +23,8 @@ GLOBAL_V6 = IPv6Network("2000::/3")
 # 64:ff9b::/96 holds an IPv4 address in its last 32 bits (RFC 6052).
 NAT64 = IPv6Network("64:ff9b::/96")
 # Not for anybody on the internet, whatever `ipaddress` of this Python says of them.
-SPECIAL: tuple[Network, ...] = tuple(
-    map(ip_network, ("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4", "2001::/23"))
+SPECIAL: tuple[Network, ...] = parse_networks(
+    "100.64.0.0/10,192.0.0.0/24,192.88.99.0/24,198.18.0.0/15,240.0.0.0/4,2001::/23,2001:db8::/32,3fff::/20"
 )
 
 
