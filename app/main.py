@@ -23,6 +23,9 @@ from app.monitoring.checks_router import router as monitoring
 from app.feedback.router import router as feedback
 from app.monitoring.router import router as incidents
 from app.news import News
+from app.notifications.dispatcher import keep_telling
+from app.notifications.router import router as notifications
+from app.notifications.sending import Sender
 from app.queue import Bell
 from app.records.router import router as records
 from app.registry.coordinator import CHANNEL as REPLICAS_CHANNEL
@@ -46,7 +49,7 @@ from app.trials.service import CHANNEL as TRIALS_CHANNEL
 
 log = logging.getLogger("refit")
 
-BACKGROUND_POOL = 5
+BACKGROUND_POOL = 6
 
 LANES = {
     ("POST", "/predict/batch"): answer_prediction,
@@ -68,6 +71,7 @@ ROUTERS = (
     monitoring,
     watches,
     incidents,
+    notifications,
     keys,
     health.router,
     metrics.router,
@@ -91,6 +95,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.counting = counting if config.counting == "on" else None
     state.shadow = Shadow(counting)
     state.bookkeeping = Bookkeeping(config, own, counting, state.directions)
+    state.sender = Sender(config)
     running = [
         asyncio.create_task(work)
         for work in (
@@ -100,6 +105,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             state.directions.follow(state.news),
             state.shadow.run(),
             keep_ticking(own, config, state.bell),
+            keep_telling(own, config, state.sender),
         )
     ]
     for task in running:
@@ -113,6 +119,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+    state.sender.close()
     await state.bell.drain()
     await state.bookkeeping.close()
     with suppress(SQLAlchemyError, OSError):

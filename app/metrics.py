@@ -21,7 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db import clock
+from app.events.tables import Outbox
 from app.http import Session
+from app.notifications.tables import STATES, Delivery
 from app.registry.tables import ModelSlots, ReplicaSlots, SlotHistory
 from app.training.state import JobState
 from app.training.tables import TrainingJob
@@ -79,6 +81,7 @@ async def metrics(request: Request, session: Session) -> Response:
     registry = CollectorRegistry()
     await _read_jobs(session, registry)
     await _read_slots(session, registry)
+    await _read_notifications(session, registry)
     has_lease = Gauge("refit_replica_has_lease", "1 while this process is a live replica", registry=registry)
     has_lease.set(request.app.state.replica.has_lease)
     return Response(generate_latest(_counted()) + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -123,6 +126,14 @@ async def _read_slots(session: AsyncSession, registry: CollectorRegistry) -> Non
     )
     for model, action, count in await session.execute(counted):
         swaps.labels(model, action).set(count)
+
+
+async def _read_notifications(session: AsyncSession, registry: CollectorRegistry) -> None:
+    gauge = Gauge("refit_notifications", "Messages by state", ["state"], registry=registry)
+    counted = await session.execute(select(Delivery.state, func.count()).group_by(Delivery.state))
+    _set(gauge, (dict.fromkeys(STATES, 0) | {row.state: row[1] for row in counted}).items())
+    outbox = Gauge("refit_outbox", "Events that nobody has looked at to tell of them", registry=registry)
+    outbox.set(await session.scalar(select(func.count()).select_from(Outbox)) or 0)
 
 
 def _set(gauge: Gauge, rows: Iterable[tuple[str, int]]) -> None:

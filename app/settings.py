@@ -1,12 +1,16 @@
 """The only reader of the environment. Every setting is `REFIT_<NAME>`; the defaults run on one machine."""
 
+import math
 import os
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -16,6 +20,19 @@ def default_data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/refit")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "refit"
+
+
+def parse_networks(value: str) -> tuple[Network, ...]:
+    """`10.1.0.0/16,::1` as networks. Raises ValueError."""
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+def parse_seconds(value: str) -> tuple[float, ...]:
+    """`5,300` as seconds. Raises ValueError for what is no time to wait."""
+    waits = tuple(float(part) for part in value.split(",") if part.strip())
+    if not all(math.isfinite(wait) and wait >= 0 for wait in waits):
+        raise ValueError("a wait is a number of seconds from 0")
+    return waits
 
 
 class Settings(BaseSettings):
@@ -65,6 +82,34 @@ class Settings(BaseSettings):
     counting: Literal["on", "off"] = Field("on", description="off: answers are neither counted nor kept for feedback")
     counting_seconds: float = Field(5.0, gt=0, description="how often a replica adds its counts to those in Postgres")
     answers_keep_days: float = Field(30, gt=0, description="how long feedback finds the answer that it speaks of")
+    # Notifications
+    notification_networks: str = Field(
+        "", description="networks beside the public ones that webhooks may go to, such as 127.0.0.0/8,10.1.0.0/16"
+    )
+    notification_timeout_seconds: float = Field(15.0, gt=0, description="for one try, from its name to its answer")
+    notification_retry_seconds: str = Field(
+        "5,300,1800,7200,18000,36000,50400,72000,86400", description="the waits between the tries of a message"
+    )
+
+    @field_validator("notification_networks")
+    @classmethod
+    def are_networks(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+    @field_validator("notification_retry_seconds")
+    @classmethod
+    def are_seconds(cls, value: str) -> str:
+        parse_seconds(value)
+        return value
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        return parse_networks(self.notification_networks)
+
+    @property
+    def retry_seconds(self) -> tuple[float, ...]:
+        return parse_seconds(self.notification_retry_seconds)
 
     @property
     def store(self) -> Path:

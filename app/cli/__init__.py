@@ -44,6 +44,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "archive": ("app.cli.records:archive", "What a job left behind, to be kept elsewhere."),
         "retention": ("app.cli.records:retention", "What is kept for how long: run."),
         "incidents": ("app.cli.incidents:incidents", "Incidents: list, show, open, ack, close."),
+        "notifications": ("app.cli.notifications:notifications", "Who is told of what: targets, rules, deliveries."),
         "keys": ("app.cli.keys:keys", "API keys: create, list, revoke, bootstrap."),
     },
 }

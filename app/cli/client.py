@@ -46,6 +46,9 @@ class Api:
     def put(self, path: str, body: Json) -> Any:
         return self._json("PUT", path, json=body)
 
+    def patch(self, path: str, body: Json) -> Any:
+        return self._json("PATCH", path, json=body)
+
     def delete(self, path: str) -> Any:
         return self._json("DELETE", path)
 

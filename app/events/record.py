@@ -1,11 +1,15 @@
-"""Writes one event in the caller's transaction: what happened and the record of it are true together or not at all."""
+"""Writes one event in the caller's transaction: what happened and the record of it are true together or not at all.
+
+With it goes its row in the outbox. A reader that went by ids instead would pass over an event whose transaction had
+taken its id early and committed late.
+"""
 
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.events.tables import Event
+from app.events.tables import Event, Outbox
 
 # The actor of what Refit does by itself.
 REFIT = "refit"
@@ -36,4 +40,5 @@ async def record(
         "reason": reason,
         "evidence": evidence,
     }
-    await session.execute(insert(Event).values(row))
+    told = insert(Event).values(row).returning(Event.id).cte("told")
+    await session.execute(insert(Outbox).from_select([Outbox.event_id], select(told.c.id)))

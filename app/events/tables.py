@@ -3,7 +3,7 @@
 from typing import Any
 
 from sqlalchemy import Index
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, CreatedAt, Serial
 
@@ -23,3 +23,11 @@ class Event(Base):
     after: Mapped[str | None]
     reason: Mapped[str | None]
     evidence: Mapped[dict[str, Any] | None]
+
+
+class Outbox(Base):
+    """The events of which nobody has looked yet who must be told. Written with the event, in one statement."""
+
+    __tablename__ = "outbox"
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -54,6 +54,10 @@ def _get(path: str, role: Role | None = Role.VIEWER, query: str = "", **at: Any)
     return Route("GET", path, role, at=at, query=query)
 
 
+def _missing(path: str, code: str, **at: Any) -> Route:
+    return Route("GET", path, Role.VIEWER, 404, code, at=at)
+
+
 def _refused(path: str, role: Role, status: int, code: str, body: Json | None, **rest: Any) -> Route:
     return Route(rest.pop("method", "POST"), path, role, status, code, body=body, **rest)
 
@@ -61,6 +65,7 @@ def _refused(path: str, role: Role, status: int, code: str, body: Json | None, *
 OF_MODEL = f"model={NUMERIC}"
 ABSENT = {"model": "absent"}
 WHY = {"reason": "none"}
+NOWHERE = {"name": "absent"}
 ABSENT_TYPE = {"type": "absent", "data": {"source": "samples", "label": "y"}}
 
 ROUTES = (
@@ -143,6 +148,36 @@ ROUTES = (
         at={"id": 999_999}, text="note",
     ),
     Route("POST", "/retention/run", Role.OPERATOR, body={"dry_run": True}, text="reason", body_optional=True),
+    _get("/notifications/targets"),
+    _missing("/notifications/targets/{name}", "target_not_found", name="absent"),
+    _refused(
+        "/notifications/targets", Role.OPERATOR, 422, "invalid", {"name": "none", "url": "nowhere"}, text="name",
+    ),
+    _refused(
+        "/notifications/targets/{name}", Role.OPERATOR, 404, "target_not_found", {"enabled": True},
+        method="PATCH", at=NOWHERE, text="url",
+    ),
+    _refused(
+        "/notifications/targets/{name}", Role.OPERATOR, 404, "target_not_found", None,
+        method="DELETE", at=NOWHERE,
+    ),
+    _refused("/notifications/targets/{name}/rotate", Role.OPERATOR, 404, "target_not_found", None, at=NOWHERE),
+    _refused("/notifications/targets/{name}/test", Role.OPERATOR, 404, "target_not_found", None, at=NOWHERE),
+    _get("/notifications/rules"),
+    _missing("/notifications/rules/{name}", "rule_not_found", name="absent"),
+    _refused(
+        "/notifications/rules/{name}", Role.OPERATOR, 404, "target_not_found", {"target": "absent"},
+        method="PUT", at=NOWHERE, text="target",
+    ),
+    _refused(
+        "/notifications/rules/{name}", Role.OPERATOR, 404, "rule_not_found", None,
+        method="DELETE", at=NOWHERE,
+    ),
+    _get("/notifications/deliveries"),
+    _missing("/notifications/deliveries/{id}", "delivery_not_found", id=999_999),
+    _refused(
+        "/notifications/deliveries/{id}/redeliver", Role.OPERATOR, 404, "delivery_not_found", None, at={"id": 999_999},
+    ),
     _get("/keys", Role.ADMIN),
     _refused("/keys", Role.ADMIN, 422, "invalid", {"name": "none", "roles": []}, text="name"),
     _refused("/keys/{id}", Role.ADMIN, 404, "key_not_found", None, method="DELETE", at={"id": "absent"}),

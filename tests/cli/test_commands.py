@@ -90,6 +90,49 @@ RETENTION: dict[str, Any] = {"dry_run": True, "jobs": [1], "log_lines": 7, "metr
 DEFINITION = {"type": "classifier", "data": {"source": "samples", "label": "y", "key": "id"}}
 APPLIED = {"model": "fraud", "revision": 1, "definition": DEFINITION, "changed": True}
 
+TARGET: dict[str, Any] = {
+    "name": "pager",
+    "type": "webhook",
+    "url": "https://hooks.example.com/…",
+    "headers": ["authorization"],
+    "enabled": True,
+    "failures": 0,
+    "error": None,
+    "created_at": "2026-11-21T08:00:00Z",
+    "created_by": "alice",
+}
+RULE: dict[str, Any] = {
+    "name": "on-call",
+    "target": "pager",
+    "model": None,
+    "kinds": ["incident.*", "job.failed"],
+    "min_severity": None,
+    "group_seconds": 30.0,
+    "cooldown_seconds": 900.0,
+    "enabled": True,
+    "created_at": "2026-11-21T08:00:00Z",
+    "created_by": "alice",
+}
+DELIVERY: dict[str, Any] = {
+    "id": 7,
+    "message": "msg_1_a",
+    "target": "pager",
+    "rule": "on-call",
+    "kind": "job.failed",
+    "model": "fraud",
+    "events": [1],
+    "suppressed": 0,
+    "state": "failed",
+    "attempts": 10,
+    "next_at": None,
+    "error": "it answered 500",
+    "created_at": "2026-11-21T08:00:00Z",
+    "ended_at": "2026-11-24T08:00:00Z",
+    "tries": [
+        {"attempt": 10, "at": "2026-11-24T08:00:00Z", "status": 500, "ms": 3.0, "error": "it answered 500"},
+    ],
+}
+
 # Command → what it must ask, what it is answered, what a person must see.
 ANSWERED: dict[str, tuple[str, Any, str]] = {
     "slots fraud": ("GET /model/slots", SLOTS, "standby     7"),
@@ -131,6 +174,32 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
     "incidents list": ("GET /incidents", page(INCIDENT), "labels are late"),
     "incidents show 3": ("GET /incidents/3", INCIDENT, "/training/jobs/12"),
     "incidents ack 3 --note mine": ("POST /incidents/3/acknowledge", INCIDENT, "3"),
+    "notifications targets list": ("GET /notifications/targets", [TARGET], "https://hooks.example.com/…"),
+    "notifications targets add pager https://hooks.example.com/x --header a:b": (
+        "POST /notifications/targets",
+        TARGET | {"secret": "whsec_x"},
+        "whsec_x",
+    ),
+    "notifications targets rotate pager": (
+        "POST /notifications/targets/pager/rotate",
+        TARGET | {"secret": "whsec_y"},
+        "whsec_y",
+    ),
+    "notifications targets enable pager": ("PATCH /notifications/targets/pager", TARGET, "pager"),
+    "notifications targets disable pager": ("PATCH /notifications/targets/pager", TARGET, "pager"),
+    "notifications targets remove pager": ("DELETE /notifications/targets/pager", TARGET, "pager"),
+    "notifications rules list": ("GET /notifications/rules", [RULE], "incident.*, job.failed"),
+    "notifications rules set on-call --target pager": ("PUT /notifications/rules/on-call", RULE, "on-call"),
+    "notifications rules remove on-call": ("DELETE /notifications/rules/on-call", RULE, "on-call"),
+    "notifications deliveries list --state failed": ("GET /notifications/deliveries", page(DELIVERY), "job.failed"),
+    "notifications deliveries show 7": ("GET /notifications/deliveries/7", DELIVERY, "it answered 500"),
+    "notifications redeliver 7": ("POST /notifications/deliveries/7/redeliver", DELIVERY, "msg_1_a"),
+    "notifications test pager": (
+        "POST /notifications/targets/pager/test",
+        {"target": "pager", "message": "msg_test_1", "delivered": True, "status": 200, "ms": 4.2, "error": None},
+        "delivered in 4.2 ms",
+    ),
+    "incidents list": ("GET /incidents", [INCIDENT], "labels are late"),
     "incidents open late --severity P1": ("POST /incidents", INCIDENT, "3"),
     "incidents close 3 --note fixed": ("POST /incidents/3/close", INCIDENT, "3"),
 }
@@ -287,3 +356,11 @@ def test_what_show_prints_apply_takes(service: MadeUpService, refit: Refit) -> N
     shown = refit("models", "show", "fraud").stdout
     assert refit("models", "apply", "-", stdin=shown).exit_code == 0
     assert service.body() == DEFINITION
+
+
+def test_a_test_message_that_does_not_arrive_is_a_failure_of_the_command(service: MadeUpService, refit: Refit) -> None:
+    told = {"target": "pager", "message": "m", "delivered": False, "status": 500, "ms": 4.2, "error": "it answered 500"}
+    service.on("POST /notifications/targets/pager/test", told)
+    result = refit("notifications", "test", "pager")
+    assert (result.exit_code, result.stdout) == (Exit.ERROR, "")
+    assert "pager was not reached: it answered 500." in result.stderr
