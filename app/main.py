@@ -19,8 +19,8 @@ from app.data.router import router as data
 from app.definitions.router import router as definitions
 from app.events.router import router as events
 from app.express import Express
-from app.monitoring.checks_router import router as monitoring
 from app.feedback.router import router as feedback
+from app.monitoring.checks_router import router as monitoring
 from app.monitoring.router import router as incidents
 from app.news import News
 from app.notifications.dispatcher import keep_telling
@@ -43,9 +43,9 @@ from app.tick import keep_ticking
 from app.training.router import router as training
 from app.training.schedule_router import router as schedule
 from app.training.state import CHANNEL as JOBS_CHANNEL
-from app.watch.router import router as watches
 from app.trials.router import router as trials
 from app.trials.service import CHANNEL as TRIALS_CHANNEL
+from app.watch.router import router as watches
 
 log = logging.getLogger("refit")
 

@@ -13,8 +13,8 @@ from typing import TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.monitoring.checks import check_due
 from app.feedback.joining import join_pending
+from app.monitoring.checks import check_due
 from app.monitoring.chores import tidy
 from app.queue import Bell
 from app.records import retention
@@ -22,8 +22,8 @@ from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due
 from app.training.sweep import ring, sweep
-from app.watch.guard import act, assure, guard
 from app.trials.service import end_due
+from app.watch.guard import act, assure, guard
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import app.definitions.tables
 import app.events.tables
 import app.feedback.tables
 import app.monitoring.tables
-import app.records.tables
 import app.notifications.tables
+import app.records.tables
 import app.registry.tables
 import app.training.tables
 import app.trials.tables

@@ -21,10 +21,10 @@ from pydantic import (
 from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
 from app.definitions.watching import LONG_WATCH_MINUTES, WATCH_MINUTES, WatchOptions
-from app.monitoring.monitors import MonitorOptions
-from app.monitoring.monitors import options_of as monitor_of
 from app.gate.criteria import LATENCY, Gate, Mode, Name, parsed
 from app.gate.metrics import METRICS, OF_ONE_CLASS
+from app.monitoring.monitors import MonitorOptions
+from app.monitoring.monitors import options_of as monitor_of
 from app.runtimes.schema import Label, named
 from app.schemas import FreeJson, Strict
 

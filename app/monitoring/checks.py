@@ -92,7 +92,8 @@ async def list_checks(
 
 
 async def _now(session: AsyncSession) -> datetime:
-    return (await session.scalars(select(clock()))).one()
+    now: datetime = (await session.scalars(select(clock()))).one()
+    return now
 
 
 async def _due(session: AsyncSession, now: datetime) -> Sequence[str]:

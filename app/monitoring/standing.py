@@ -1,20 +1,14 @@
 """How a version stands by the labels that came back: from a confusion matrix to the metrics of the gate."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.feedback.outcomes import Outcomes
+
 Counts = npt.NDArray[np.int64]
-
-
-class Told(Protocol):
-    """What came back of one head: `confusion` (k, k) has a row for each true label and a column for each given one."""
-
-    labels: Sequence[Any]
-    confusion: Counts
 
 
 @dataclass(frozen=True)
@@ -26,7 +20,7 @@ class Standing:
     hits: Counts
 
     @classmethod
-    def of(cls, told: Told) -> "Standing":
+    def of(cls, told: Outcomes) -> "Standing":
         return cls(told.confusion.sum(axis=1), told.confusion.sum(axis=0), np.diag(told.confusion))
 
     @property

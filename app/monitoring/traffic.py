@@ -125,10 +125,28 @@ class Traffic:
     def mean_score(self, head: str) -> float | None:
         """Of the bins' middles, so right to half a bin; None without scores."""
         counts = self.scores.get(head)
+        if counts is None or not counts.sum():
+            return None
+        return float(np.average(self._middles(head), weights=counts))
+
+    def mean_confidence(self, head: str | None = None) -> float | None:
+        """The mean probability of the label that was given, likewise; unset: of the first head."""
+        counts = self.scores.get(head := head or self._first_head)
         if self.layout is None or counts is None or not counts.sum():
             return None
+        middles = self._middles(head)
+        two = len(self.layout.told["heads"][head]["labels"]) == 2
+        return float(np.average(np.maximum(middles, 1 - middles) if two else middles, weights=counts))
+
+    @property
+    def _first_head(self) -> str:
+        return str(self.layout.told["order"][0]) if self.layout else ""
+
+    def _middles(self, head: str) -> npt.NDArray[np.float64]:
+        assert self.layout is not None
         edges = np.array([0.0, *self.layout.told["heads"][head]["edges"], 1.0])
-        return float(np.average((edges[1:] + edges[:-1]) / 2, weights=counts))
+        middles: npt.NDArray[np.float64] = (edges[1:] + edges[:-1]) / 2
+        return middles
 
     def _total(self, name: str) -> int:
         return int(self.counts[TOTALS.index(name)]) if self.layout else 0

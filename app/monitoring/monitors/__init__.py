@@ -64,7 +64,7 @@ class MonitorOptions(Strict):
 
     def _laid_over(self, other: Mapping[str, Any]) -> Self:
         try:
-            return type(self).model_validate(self.model_dump(exclude={"versions"}) | other)
+            return type(self).model_validate(self.model_dump(exclude={"versions"}) | dict(other))
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"versions: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

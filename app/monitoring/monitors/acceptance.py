@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.monitoring.learning import recent_learning
+from app.feedback.learning import recent_learning
 from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Subject
 
 

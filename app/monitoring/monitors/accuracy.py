@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.monitoring.feedback import outcomes
+from app.feedback.outcomes import outcomes
 from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Subject
 from app.monitoring.sequential import f1_upper_bound, share_upper_bound
 from app.monitoring.standing import Standing

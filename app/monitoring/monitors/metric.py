@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.monitoring.learning import recent_metric
+from app.feedback.learning import recent_metric
 from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Subject
 
 
