@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from app.errors import Invalid
 from app.gate.criteria import LATENCY, Gate, Mode
 from app.gate.evidence import Pool, results_of
-from app.gate.measurement import Answered, Measured, Unmeasurable, answer, measure, truth_of
+from app.gate.measurement import Answered, Measured, Unmeasurable, answer, measure, standing, truth_of
 from app.gate.metrics import Integers
 from app.gate.questions import questions_of
-from app.gate.report import CriterionResult, GateReport, Outcome, Verdict, comparison
+from app.gate.report import CriterionResult, GateReport, LabelStanding, Outcome, Verdict, comparison
 from app.gate.verdict import overall
 from app.runtimes import Predictor
 from app.runtimes.schema import Head, Label, named
@@ -109,11 +109,13 @@ def judge(
     )
     results: list[CriterionResult] = []
     rows_per_class: dict[str, int] = {}
+    standings: dict[str, list[LabelStanding]] = {}
     for head in heads:
         truth, told = truths[head.name], _telling(head, heads)
         questions = questions_of(table, head.name, told, gate, mode, first=head is heads[0])
         alone, both = _pools(mine, theirs, head, truth, truth.unseen(seen.incumbent), gate)
         results += results_of(questions, alone, both, head.labels, gate, seed)
+        standings[head.name] = standing(alone.candidate, head.labels)
         counts = Counter(truth.values)
         rows_per_class |= {told(named(value)): counts[value] for value in head.labels}
     rows = len(np.unique(np.concatenate([truth.rows for truth in truths.values()])))
@@ -130,6 +132,7 @@ def judge(
         excluded=seen.counts(),
         leak_check="unknown" if seen.unknown else "done",
         leak_reason=seen.unknown,
+        standings=standings,
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from app.errors import Invalid
 from app.gate.criteria import LATENCY
 from app.gate.metrics import Answers, Floats, Integers, point_estimates
+from app.gate.report import LabelStanding
 from app.runtimes import Batch, Prediction, Predictor
 from app.runtimes.schema import Head, Label, named
 from app.runtimes.table import to_batch
@@ -88,6 +89,19 @@ def measure(answered: Answered, name: str, rows: Integers, truth: Integers, labe
     answers = _answers(parts, rows, truth, columns, len(position))
     figures = point_estimates(answers) | {LATENCY: nearest_rank(answered.seconds, 0.99)}
     return Measured(answers, {k: v for k, v in figures.items() if math.isfinite(v)}, len(answered.seconds))
+
+
+def standing(measured: Measured | str, labels: Sequence[Label]) -> list[LabelStanding]:
+    """Rows by label: truly so, given so, and both. Empty where nothing could be measured."""
+    if isinstance(measured, str):
+        return []
+    answers = measured.answers
+    right = answers.truth[answers.truth == answers.predicted]
+    every = (answers.truth, answers.predicted[answers.predicted >= 0], right)
+    counts = np.column_stack([np.bincount(indices, minlength=len(labels)) for indices in every]).tolist()
+    return [
+        LabelStanding(label=label, actual=a, given=g, hits=h) for label, (a, g, h) in zip(labels, counts, strict=True)
+    ]
 
 
 def nearest_rank(values: Sequence[float], share: float) -> float:

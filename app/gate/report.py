@@ -31,11 +31,21 @@ class CriterionResult(Strict):
     slice: str | None = None
 
 
+class LabelStanding(Strict):
+    """Of one label: how many of the judged rows have it, how many the candidate gave it to, and how many are both."""
+
+    label: str | int | float | bool
+    actual: int
+    given: int
+    hits: int
+
+
 class GateReport(Strict):
     """The verdict on one candidate, judged against version `incumbent` (None: none was ever active).
 
     `rows` are those that the candidate was not trained on. `excluded` counts rows by the version that was, `candidate`
-    or `incumbent`, null where nobody knows; then `leak_check` is `unknown` and `leak_reason` says why.
+    or `incumbent`, null where nobody knows; then `leak_check` is `unknown` and `leak_reason` says why. `standings` are
+    the candidate's, by head: what a watch holds it to.
     """
 
     verdict: Verdict
@@ -49,6 +59,7 @@ class GateReport(Strict):
     excluded: dict[str, int | None] = Field(default_factory=dict)
     leak_check: Literal["done", "unknown"] = "unknown"
     leak_reason: str | None = None
+    standings: dict[str, list[LabelStanding]] = Field(default_factory=dict)
 
 
 def comparison(report: GateReport) -> dict[str, dict[str, float | None]]:

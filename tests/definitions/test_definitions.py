@@ -16,6 +16,7 @@ from app.training import state
 from tests.factories import candidate, claim, define, definition, trigger
 
 BODY: dict[str, Any] = {"type": "classifier", "data": {"source": "samples", "label": "y"}}
+SLICE: dict[str, Any] = {"column": "region", "criteria": {"f1": {"max_drop": 0.02}}}
 
 
 @pytest.fixture
@@ -81,6 +82,15 @@ async def test_a_job_keeps_the_revision_that_it_was_triggered_with(session: Asyn
         ({"gate": {"criteria": {"f1": {}}}}, "gate.criteria.f1"),
         ({"gate": {"criteria": {"f1": {"minimum": 0.5}}}}, "gate.criteria.f1.minimum"),
         ({"gate": {"criteria": {"f2": {"min": 0.5}}}}, "gate"),
+        ({"gate": {"criteria": {"log_loss[spam]": {"max": 0.5}}}}, "gate"),
+        ({"gate": {"criteria": {"x.f1": {"min": 0.5}}}}, "gate"),
+        ({"gate": {"slices": [{"column": "region"}]}}, "gate.slices.0.criteria"),
+        ({"gate": {"slices": [{"column": "region", "criteria": {}}]}}, "gate.slices.0.criteria"),
+        ({"gate": {"slices": [SLICE | {"column": "y"}]}}, "gate"),
+        ({"gate": {"slices": [SLICE | {"column": "a\0b"}]}}, "gate.slices.0.column"),
+        ({"gate": {"slices": [SLICE | {"criteria": {"latency_p99_seconds": {"max": 1}}}]}}, "gate"),
+        ({"gate": {"slices": [SLICE, SLICE]}}, "gate.slices"),
+        ({"gate": {"slices": [SLICE | {"too_few": "pass"}]}}, "gate.slices.0.too_few"),
         ({"triggers": {"schedule": "every sunday"}}, "triggers.schedule"),
         ({"queue": "GPU 1"}, "queue"),
     ],
@@ -92,6 +102,15 @@ async def test_a_definition_that_cannot_be_is_refused_by_field(
     assert answer.status_code == 422, answer.text
     assert any(error["field"].startswith(field) for error in answer.json()["errors"]), answer.json()["errors"]
     assert (await client.get("/models/fraud")).status_code == 404
+
+
+def test_a_criterion_may_speak_of_a_class_that_there_is() -> None:
+    gate = {"criteria": {"recall[spam]": {"min": 0.5}}, "slices": [SLICE | {"criteria": {"f1[spam]": {"min": 0.5}}}]}
+    Definition.model_validate(BODY | {"gate": gate})
+    known = BODY | {"data": BODY["data"] | {"labels": ["ham", "spam"]}}
+    assert Definition.model_validate(known | {"gate": gate}).gate.slice_columns == ["region"]
+    with pytest.raises(ValueError, match="speaks of a class that data.labels does not know; it knows ham, eggs"):
+        Definition.model_validate(BODY | {"data": BODY["data"] | {"labels": ["ham", "eggs"]}, "gate": gate})
 
 
 async def test_a_type_that_no_worker_has_announced_is_refused_with_those_that_were(

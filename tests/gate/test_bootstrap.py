@@ -5,8 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from app.gate.bootstrap import CHUNK_WEIGHTS, paired_intervals, resampled_weights
-from app.gate.metrics import METRICS, Answers, Integers, point_estimates
+from app.gate.bootstrap import (
+    CHUNK_WEIGHTS,
+    Sample,
+    paired_intervals,
+    paired_replicates,
+    percentiles,
+    resampled_weights,
+    simultaneous,
+)
+from app.gate.metrics import COUNTED, METRICS, Answers, Integers, Measure, Tally, point_estimates
 
 
 def answers_of(truth: Integers, skill: float, seed: int) -> Answers:
@@ -76,6 +84,63 @@ def test_pairing_makes_the_interval_of_like_versions_narrow() -> None:
     flipped[:4] = 1 - flipped[:4]
     low, high = intervals(Answers(truth, flipped, incumbent.probabilities), incumbent, "accuracy")["accuracy"]
     assert high - low < 0.03  # two versions drawn apart from each other would differ by about 0.1
+
+
+def test_rows_that_no_figure_tells_apart_may_be_drawn_together() -> None:
+    """The same distribution as drawing them one by one: an area among the figures makes it do so."""
+    truth = truth_of(4_000, 1_000)
+    candidate, incumbent = answers_of(truth, 1.2, 1), answers_of(truth, 1.0, 2)
+    third = np.arange(0, 4_000, 3)
+    samples = {name: Sample(Measure(name), third if name in ("f1", "recall") else None) for name in COUNTED}
+    one_by_one = samples | {"auc_roc": Sample(Measure("auc_roc"))}
+    together, apart = (
+        paired_replicates(asked, candidate, incumbent, resamples=4_000, seed=3) for asked in (samples, one_by_one)
+    )
+    for name in samples:
+        assert together[name].mean() == pytest.approx(apart[name].mean(), abs=0.1 * apart[name].std())
+        assert together[name].std() == pytest.approx(apart[name].std(), rel=0.06)
+
+
+@pytest.mark.parametrize(("n", "positives"), [(1_000, 30), (1_000, 500), (4_000, 100)])
+def test_an_area_to_the_first_order_has_the_same_interval(n: int, positives: int) -> None:
+    truth = truth_of(n, positives)
+    pair = answers_of(truth, 1.2, 1), answers_of(truth, 1.0, 2)
+    exact, first_order = [], []
+    for weights in resampled_weights(truth, 1_000, seed=1):
+        mine, theirs = (Tally(answers, weights) for answers in pair)
+        exact.append(METRICS["auc_roc"](mine) - METRICS["auc_roc"](theirs))
+        first_order.append(Measure("auc_roc").quickly(mine) - Measure("auc_roc").quickly(theirs))
+    exact_ends, ends = (np.array(percentiles(np.concatenate(found), 0.95)) for found in (exact, first_order))
+    assert np.abs(exact_ends - ends).max() < 0.05 * (exact_ends[1] - exact_ends[0])
+
+
+def test_where_no_loss_is_seen_there_may_be_one_in_three_over_n() -> None:
+    truth = truth_of(500, 25)
+    same = truth.copy()
+    candidate = Answers(truth, same, np.column_stack([1 - truth, truth]) * 0.8 + 0.1)
+    incumbent = Answers(truth, same, np.column_stack([1 - truth, truth]) * 0.7 + 0.15)
+    low, high = intervals(candidate, incumbent, "recall")["recall"]
+    assert low == pytest.approx(-3 / 25, abs=0.03)
+    assert high == pytest.approx(3 / 25, abs=0.03)
+
+
+def test_intervals_that_hold_at_once_hold_at_once() -> None:
+    """Of 20 differences that are all nothing, the intervals leave one out in as many cases as was asked for."""
+    rng = np.random.default_rng(4)
+    missed = 0
+    for _ in range(400):
+        deltas = rng.normal(size=20)
+        replicates = {i: delta + rng.normal(size=500) for i, delta in enumerate(deltas)}
+        found = simultaneous(dict(enumerate(deltas.tolist())), replicates, 0.95)
+        missed += any(low > 0 or high < 0 for low, high in found.values())
+    assert missed / 400 == pytest.approx(0.05, abs=0.035)
+
+
+def test_one_interval_alone_needs_no_widening_and_no_spread_is_no_width() -> None:
+    replicates = {"a": np.random.default_rng(1).normal(0.1, 0.02, 4_000), "b": np.zeros(4_000)}
+    low, high = simultaneous({"a": 0.1}, replicates, 0.95)["a"]
+    assert (low, high) == pytest.approx((0.1 - 1.96 * 0.02, 0.1 + 1.96 * 0.02), abs=0.002)
+    assert simultaneous({"b": 0.0}, replicates, 0.95) == {"b": (0.0, 0.0)}
 
 
 def test_two_thousand_resamples_of_ten_thousand_rows_take_about_a_second() -> None:
