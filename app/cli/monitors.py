@@ -47,7 +47,7 @@ def log(model: str, monitor: str | None, limit: int) -> None:
     found = connect().get("/monitoring/checks", model=model, monitor=monitor, limit=limit)
     headers = ("at", "monitor", "version", "state", "why", "what followed")
     names = ("at", "name", "version", "state", "reason")
-    emit(found, lambda page: table(headers, [(*row, _followed(told)) for row, told in _with(page["data"], names)]))
+    emit(found["data"], lambda rows: table(headers, [(*row, _followed(told)) for row, told in _with(rows, names)]))
 
 
 def _rows(rows: Sequence[Json], names: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -21,7 +21,7 @@ def list_watches(model: str | None, state: str | None, limit: int) -> None:
     """Watches, newest first."""
     found = connect().get("/monitoring/watches", model=model, state=state, limit=limit)
     names = ("id", "model", "version", "state", "started_at", "until", "reason")
-    emit(found, lambda page: table(names, [tuple(row[name] for name in names) for row in page["data"]]))
+    emit(found["data"], lambda rows: table(names, [tuple(row[name] for name in names) for row in rows]))
 
 
 @watches.command(epilog=examples("refit watches show 7", "refit watches show 7 --json"))

@@ -20,7 +20,7 @@ from pydantic import (
 
 from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
-from app.definitions.watching import LONG_WATCH_MINUTES, WATCH_MINUTES, WatchOptions
+from app.definitions.watching import LONG_WATCH_MINUTES, WatchOptions
 from app.gate.criteria import LATENCY, Gate, Mode, Name, parsed
 from app.gate.metrics import METRICS, OF_ONE_CLASS
 from app.monitoring.monitors import MonitorOptions
@@ -163,6 +163,12 @@ class Definition(Strict):
         return self
 
     @model_validator(mode="after")
+    def is_watched_as_long_as_its_type_takes(self) -> Self:
+        if "minutes" not in self.watch.model_fields_set and self.type in LONG_WATCH_MINUTES:
+            self.watch = self.watch.model_copy(update={"minutes": LONG_WATCH_MINUTES[self.type]})
+        return self
+
+    @model_validator(mode="after")
     def monitors_are_known(self) -> Self:
         for name, told in self.monitors.items():
             try:
@@ -183,12 +189,6 @@ class Definition(Strict):
     @staticmethod
     def _monitor(name: str, told: dict[str, Any] | None) -> MonitorOptions | None:
         return None if told is None else monitor_of(DEFAULT_MONITORS.get(name, {}) | told)
-
-    @property
-    def watch_minutes(self) -> float:
-        """How long a swap is watched: as defined, else as long as its type takes."""
-        asked = self.watch.minutes
-        return LONG_WATCH_MINUTES.get(self.type, WATCH_MINUTES) if asked is None else asked
 
     @property
     def gate_mode(self) -> Mode:

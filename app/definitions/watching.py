@@ -6,7 +6,6 @@ from pydantic import Field
 
 from app.schemas import Strict
 
-WATCH_MINUTES = 30.0
 # A language model answers slowly and is judged slowly (runbook 000: the first 24 hours).
 LONG_WATCH_MINUTES = {"llm": 24 * 60.0}
 
@@ -18,7 +17,7 @@ class WatchOptions(Strict):
     the gate measured which may end in a rollback all the same, however often is looked.
     """
 
-    minutes: float | None = Field(None, ge=0, le=7 * 24 * 60, description="0: no watch  [30; of an llm 24 hours]")
+    minutes: float = Field(30, ge=0, le=7 * 24 * 60, description="0: no watch  [of an llm 24 hours]")
     rollback: Literal["automatic", "manual"] = Field(
         "automatic", description="manual: a breach holds, and tells people"
     )

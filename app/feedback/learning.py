@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -61,10 +61,10 @@ async def recent_metric(
     since: datetime | None = None,
     limit: int = 100,
 ) -> Sequence[MetricPoint]:
-    """The last values of a metric, newest first; of one version, where that is named."""
+    """The last values of a metric, newest first; of one version and of none, where that is named."""
     query = select(MetricPoint).where(MetricPoint.model == model, MetricPoint.name == name)
     if version is not None:
-        query = query.where(MetricPoint.version == version)
+        query = query.where(or_(MetricPoint.version == version, MetricPoint.version.is_(None)))
     if since is not None:
         query = query.where(MetricPoint.at >= since)
     return (await session.scalars(query.order_by(MetricPoint.at.desc(), MetricPoint.id.desc()).limit(limit))).all()

@@ -182,8 +182,9 @@ async def _keep(
     }
     kept = upsert(Monitor).values(state)
     await session.execute(kept.on_conflict_do_update(index_elements=["model", "name"], set_=state))
-    changed = checked.before not in (None, checked.finding.state)
-    if subject and (changed or _has_become_long(checked, known, since, now, options)):
+    changed = (checked.before or State.UNKNOWN) != checked.finding.state
+    is_first = checked.before is None and checked.finding.state == State.OK
+    if subject and ((changed and not is_first) or _has_become_long(checked, known, since, now, options)):
         await _tell(session, checked, subject.version)
 
 

@@ -71,7 +71,7 @@ async def _reload(session: AsyncSession, slots: ModelSlots) -> None:
     if definition.promotion.reload == "automatic":
         change = Change(slots.model, REFIT, "passed the gate, reload is automatic")
         try:
-            await swap.reload(session, change, watch_minutes=definition.watch_minutes)
+            await swap.reload(session, change, watch_minutes=definition.watch.minutes)
         except Refused as refusal:
             await _put_off(session, refusal, slots.model, slots.standby)
 

@@ -64,7 +64,7 @@ async def reload(
         applied.model, str(operator), body.reason, body.expected_active, _revision(if_match), force=body.force
     )
     async with _recording_refusals(session, change):
-        return SwapAnswer.of(await _coordinator(request).reload(change, watch_minutes=applied.definition.watch_minutes))
+        return SwapAnswer.of(await _coordinator(request).reload(change, watch_minutes=applied.definition.watch.minutes))
 
 
 @router.post("/rollback")

@@ -134,6 +134,38 @@ DELIVERY: dict[str, Any] = {
 }
 
 # Command → what it must ask, what it is answered, what a person must see.
+CHECKED = {
+    "model": "fraud",
+    "monitor": "acceptance",
+    "kind": "acceptance",
+    "state": "breached",
+    "reason": "40.0% of the answers were accepted over the last 3 cycles, fewer than 60%.",
+    "numbers": {"mean": 0.4},
+    "outcome": "accepted",
+    "job_id": 12,
+}
+WHEN = {"version": 1, "checked_at": "2026-01-01T00:00:00Z", "due_at": "2026-01-01T01:00:00Z"}
+MONITOR = CHECKED | WHEN | {"name": "acceptance", "since": "2026-01-01T00:00:00Z"}
+CHECK = CHECKED | {"id": 3, "name": "drift", "at": "2026-01-01T00:00:00Z", "version": 1, "outcome": "cooldown"}
+WATCH = {
+    "id": 7,
+    "model": "fraud",
+    "generation": 2,
+    "version": 2,
+    "previous": 1,
+    "state": "rolled_back",
+    "started_at": "2026-01-01T00:00:00Z",
+    "until": "2026-01-01T00:30:00Z",
+    "promised": {"errors": {"limit": 0.01}, "f1:y": {"limits": {"yes": 0.88}}},
+    "numbers": {
+        "checks": {
+            "errors": {"n": 900, "value": 0.2, "evidence": 7.0, "needed": 6.25},
+            "f1:y": {"n": 0, "value": None, "evidence": None, "needed": 5.3},
+        }
+    },
+    "reason": "180 of 900 requests failed",
+}
+
 ANSWERED: dict[str, tuple[str, Any, str]] = {
     "slots fraud": ("GET /model/slots", SLOTS, "standby     7"),
     "reload fraud": ("POST /model/reload", SWAPPED, "3.2 ms"),
@@ -171,6 +203,12 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
     "keys create ci --role viewer": ("POST /keys", KEY | {"key": "refit_a1_secret"}, "refit_a1_secret"),
     "keys list": ("GET /keys", [KEPT_KEY], "viewer"),
     "keys revoke a1": ("DELETE /keys/a1", KEPT_KEY, "a1"),
+    "monitors check fraud": ("POST /monitoring/check", {"checks": [CHECKED], "jobs": [12]}, "job 12"),
+    "monitors check fraud --look": ("POST /monitoring/check", {"checks": [CHECKED], "jobs": []}, "breached"),
+    "monitors list fraud": ("GET /monitoring/monitors", [MONITOR], "fewer than 60%"),
+    "monitors log fraud drift": ("GET /monitoring/checks", page(CHECK), "refused: cooldown"),
+    "watches list --state passed": ("GET /monitoring/watches", page(WATCH), "rolled_back"),
+    "watches show 7": ("GET /monitoring/watches/7", WATCH, "112%"),
     "incidents list": ("GET /incidents", page(INCIDENT), "labels are late"),
     "incidents show 3": ("GET /incidents/3", INCIDENT, "/training/jobs/12"),
     "incidents ack 3 --note mine": ("POST /incidents/3/acknowledge", INCIDENT, "3"),
@@ -199,7 +237,6 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
         {"target": "pager", "message": "msg_test_1", "delivered": True, "status": 200, "ms": 4.2, "error": None},
         "delivered in 4.2 ms",
     ),
-    "incidents list": ("GET /incidents", [INCIDENT], "labels are late"),
     "incidents open late --severity P1": ("POST /incidents", INCIDENT, "3"),
     "incidents close 3 --note fixed": ("POST /incidents/3/close", INCIDENT, "3"),
 }

@@ -14,6 +14,8 @@ from app.cli.models import _read
 from app.data import sources
 from app.definitions.schemas import Definition
 from app.gate.criteria import Slice
+from app.monitoring import monitors
+from app.monitoring.monitors import MonitorOptions
 from workers import pipeline
 from workers.pipelines.classifier import ClassifierParams
 
@@ -44,6 +46,15 @@ def test_one_example_has_every_setting() -> None:
     assert {name for name in missing if not name.startswith("gate.slices.*.criteria.*.")} == set()  # as gate.criteria
 
 
+def test_the_example_has_every_setting_of_every_monitor() -> None:
+    shown = _read(EVERY)["fraud"]["monitors"].values()
+    of_all = {name for name in MonitorOptions.model_fields if name != "kind"}
+    for kind in monitors.kinds():
+        [told] = [each for each in shown if each["kind"] == kind]
+        assert set(monitors.find(kind).Options.model_fields) - told.keys() <= of_all
+    assert of_all <= {name for told in shown for name in told}
+
+
 def test_it_explains_every_setting() -> None:
     of_the_first, _, _ = EVERY.read_text().partition("# The other sources")
     settings = [line for line in of_the_first.splitlines() if re.match(r" +\w+: ", line)]
@@ -55,8 +66,12 @@ def test_what_it_calls_a_default_is_the_default() -> None:
     """All values but those whose comment says what the default is instead."""
     first = _read(EVERY)["fraud"]
     minimal = Definition.model_validate({"type": first["type"], "data": first["data"]}).model_dump()
-    for room in ("split", "prerequisites", "promotion", "watch"):
+    for room in ("split", "prerequisites", "promotion"):
         assert first[room] == minimal[room]
+    assert first["watch"] | {"slow_seconds": None} == minimal["watch"]
+    declared, unless = first["monitors"], {"versions": {}, "head": None, "columns": None, "max_column_psi": None}
+    for name, monitor in Definition.model_validate({"type": first["type"], "data": first["data"]}).watched.items():
+        assert monitor.model_dump() | declared[name] | unless == monitor.model_dump() | unless
     for name in ("min_rows", "min_rows_per_class", "resamples", "confidence", "leak_check"):
         assert first["gate"][name] == minimal["gate"][name]
     [shown] = first["gate"]["slices"]

@@ -35,7 +35,7 @@ def test_type_and_data_are_enough_and_the_rest_is_the_runbooks() -> None:
         "recall": {"min": 0.80},
         "latency_p99_seconds": {"max": 1.0},
     }
-    assert (bare.promotion.reload, bare.gate_mode, bare.watch_minutes) == ("manual", "point", 30)
+    assert (bare.promotion.reload, bare.gate_mode, bare.watch.minutes) == ("manual", "point", 30)
 
 
 def test_a_gate_that_reloads_by_itself_is_confident_unless_told_otherwise() -> None:

@@ -1,6 +1,5 @@
 """What acts on a watch: it looks, establishes, rolls back and tells people, whoever dies in between."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ Sessions = async_sessionmaker[AsyncSession]
 
 
 @pytest.fixture
-async def swapped(sessions: Sessions, config: Settings) -> AsyncIterator[Sessions]:
+async def swapped(sessions: Sessions, config: Settings) -> Sessions:
     """Version 2 of F1 .9 has just become active; version 1 is warm in standby."""
     async with sessions() as session, session.begin():
         await factories.define(session, MODEL, watch={"minutes": 30})
@@ -40,7 +39,7 @@ async def swapped(sessions: Sessions, config: Settings) -> AsyncIterator[Session
             await swap.stage(session, Change(MODEL, "test"), number)
             await swap.reload(session, Change(MODEL, "test"), watch_minutes=30)
         await factories.replica(session, MODEL, warm=1, served=2)
-    yield sessions
+    return sessions
 
 
 async def tick(sessions: Sessions, store: Path) -> None:

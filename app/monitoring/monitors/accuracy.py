@@ -26,6 +26,7 @@ class Options(MonitorOptions):
     head: str | None = Field(None, description="the label column; default: the first")
     max_drop: float = Field(0.05, ge=0, lt=1)
     window_minutes: float = Field(24 * 60, gt=0, description="labels that came in this time")
+    by: Literal["arrival", "answer"] = Field("arrival", description="answer: labels of answers given in this time")
     min_labels: int = Field(200, ge=1, description="fewer: unknown")
 
     @property
@@ -35,7 +36,9 @@ class Options(MonitorOptions):
 
 async def read(subject: Subject, options: Options) -> Numbers:
     since = subject.now - timedelta(minutes=options.window_minutes)
-    found = await outcomes(subject.session, subject.model, subject.version, head=options.head, since=since)
+    found = await outcomes(
+        subject.session, subject.model, subject.version, head=options.head, since=since, by=options.by
+    )
     standing = Standing.of(found)
     name = options.metric if options.head is None else f"{options.head}.{options.metric}"
     baseline = subject.metrics.get(name, subject.metrics.get(options.metric))
