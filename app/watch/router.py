@@ -7,8 +7,7 @@ from app.errors import NotFound
 from app.http import Session
 from app.schemas import Id, ModelName, Page
 from app.watch import life
-from app.watch.life import WatchState
-from app.watch.schemas import WatchView
+from app.watch.schemas import State, WatchView
 from app.watch.tables import Watch
 
 router = APIRouter(prefix="/monitoring/watches", tags=["monitoring"])
@@ -19,7 +18,7 @@ async def list_watches(
     session: Session,
     _: Viewer,
     model: ModelName | None = None,
-    state: WatchState | None = None,
+    state: State | None = None,
     after: Id | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[WatchView]:

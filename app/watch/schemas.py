@@ -1,11 +1,11 @@
 """What `/watches` answers."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.watch.life import WatchState
+State = Literal["watching", "passed", "rolled_back", "held", "inconclusive", "superseded"]
 
 
 class WatchView(BaseModel):
@@ -18,7 +18,7 @@ class WatchView(BaseModel):
     generation: int
     version: int
     previous: int
-    state: WatchState
+    state: State
     started_at: datetime
     until: datetime
     promised: dict[str, Any] | None
