@@ -77,8 +77,8 @@ def start(config: Settings, *arguments: str, **environment: str) -> subprocess.P
     assert config.database_url is not None
     told = {"REFIT_DATABASE_URL": config.database_url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", TICK, *arguments]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen(command, env=os.environ | told | environment, text=True, **pipes)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | told | environment, text=True, stdin=pipe, stdout=pipe)
 
 
 def ready(process: subprocess.Popen[str]) -> None:
