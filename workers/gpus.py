@@ -33,14 +33,17 @@ def present() -> list[Gpu] | None:
     asked = [command, f"--query-gpu={FIGURES}", "--format=csv,noheader,nounits", *which]
     try:
         told = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=ANSWER_SECONDS).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        log.warning("nvidia-smi does not answer (%s)", error)
+        return [_gpu(line) for line in told.splitlines() if line.strip()] or None
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        log.warning("nvidia-smi does not tell the GPUs (%s)", error)
         return None
-    return [_gpu(line) for line in told.splitlines() if line.strip()] or None
 
 
 def _gpu(line: str) -> Gpu:
-    """`NVIDIA H100 80GB HBM3, 81559, 80994`: a name may have commas, the figures come last."""
+    """`NVIDIA H100 80GB HBM3, 81559, 80994`: a name may have commas, the figures come last.
+
+    Raises ValueError for what is no such line.
+    """
     name, total, free = line.rsplit(",", 2)
     return {"name": name.strip(), "memory_total_mib": _mib(total), "memory_free_mib": _mib(free)}
 

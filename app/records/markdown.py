@@ -8,6 +8,8 @@ from app.records.sections import SECTIONS
 
 MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~!])")
 NOTHING = "–"
+# What a reader looks for first; Postgres keeps no order of keys.
+FIRST = ("at", "id", "name", "code", "action", "verdict", "candidate", "incumbent", "delta", "requirement", "actor")
 
 
 def markdown(record: Mapping[str, Any]) -> str:
@@ -54,7 +56,8 @@ def _has_parts(value: Any) -> bool:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    named = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [*(name for name in FIRST if name in named), *(name for name in named if name not in FIRST)]
     lines = [" | ".join(map(_named, columns)), " | ".join("---" for _ in columns)]
     lines += [" | ".join(text(row.get(name)) for name in columns) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)

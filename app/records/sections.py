@@ -35,8 +35,9 @@ async def data_of(session: AsyncSession, job: TrainingJob) -> Json:
     version = await session.get(DataVersion, (job.model, job.data_digest)) if job.data_digest else None
     if version is None:
         return {"asked": job.data_version}
-    named = ("digest", "rows", "counts", "dropped", "duplicates", "labels", "high_water", "source", "created_at")
-    return {"asked": job.data_version} | {name: getattr(version, name) for name in named}
+    named = ("digest", "rows", "counts", "dropped", "duplicates", "labels", "high_water", "created_at")
+    source = {name: value for name, value in version.source.items() if value is not None}
+    return {"asked": job.data_version} | {name: getattr(version, name) for name in named} | {"source": source}
 
 
 async def definition_of(session: AsyncSession, job: TrainingJob) -> Json:

@@ -337,7 +337,7 @@ async def _write(
         raise Stale(f"The slots of {slots.model} changed meanwhile.", remedy="Read them again and decide anew.")
     kept = ("model", "active", "standby", "previous", "generation", "revision", "hold_reason")
     history = {name: getattr(written, name) for name in kept}
-    if change.force:
+    if change.force and action != Action.ROLLED_BACK:  # nobody lets anything pass who goes back
         evidence = (evidence or {}) | {"forced": True}
     told = {"action": action, "actor": change.actor, "reason": change.reason, "evidence": evidence}
     await session.execute(insert(SlotHistory).values(**history, **told))

@@ -1,5 +1,7 @@
 """incidents with a cause and somebody who has taken them over, schedules that say what came of them, retention"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -11,7 +13,7 @@ depends_on = None
 
 JSONB = postgresql.JSONB(none_as_null=True, astext_type=sa.Text())
 TIME = sa.DateTime(timezone=True)
-COLUMNS = {
+COLUMNS: dict[str, list[sa.Column[Any]]] = {
     "incidents": [
         sa.Column(
             "links", JSONB, server_default=sa.text("'[]'"), nullable=False, comment="[{kind, id, href}] of the evidence"

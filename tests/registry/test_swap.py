@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import httpx
 import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DBAPIError
@@ -317,6 +318,51 @@ async def test_who_was_active_at_a_time_is_one_query(session: AsyncSession, conf
     now = [row for row, _ in await service.in_force(session, before + timedelta(minutes=1), "fraud")]
     assert (then[0].active, now[0].active) == (1, 2)
     assert (now[0].actor, now[0].reason) == ("alice", "of the test")
+
+
+async def test_what_was_live_names_who_made_it_so_although_others_have_changed_the_slots_since(
+    client: httpx.AsyncClient, sessions: async_sessionmaker[AsyncSession], config: Settings
+) -> None:
+    async with sessions() as session, session.begin():
+        await with_standby(session, config)
+        await reload(session)
+        await swap.hold(session, Change("fraud", "bob", "audit"))
+        await define(session, "other")
+    at = {"at": "2100-01-01T00:00:00Z"}
+    for asked in (at, at | {"model": "fraud"}):
+        [row] = (await client.get("/model/history", params=asked)).json()["data"]
+        assert (row["active"], row["actor"], row["hold_reason"]) == (2, "bob", "audit")
+        assert (row["made_active"]["actor"], row["made_active"]["action"]) == ("alice", "reloaded")
+    assert (await client.get("/model/history", params=at | {"model": "absent"})).status_code == 404
+    assert (await client.get("/model/history", params={"at": "2000-01-01T00:00:00Z"})).json()["data"] == []
+
+
+async def test_what_was_live_is_told_of_every_model(session: AsyncSession, config: Settings) -> None:
+    await define(session, "fraud", "spam")
+    for model in ("spam", "fraud"):
+        await version(session, config, model)
+        await swap.stage(session, Change(model, "alice"), 1)
+        await swap.reload(session, Change(model, "alice"), watch_minutes=0)
+    now = (await session.scalars(select(clock()))).one()
+    assert [(r.model, r.active) for r, _ in await service.in_force(session, now, None)] == [("fraud", 1), ("spam", 1)]
+
+
+async def test_a_swap_that_was_forced_says_so_in_the_history(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await swap.hold(session, FRAUD)
+    await swap.reload(session, Change("fraud", "carol", "now", force=True), watch_minutes=0)
+    newest = (await session.scalars(select(SlotHistory).order_by(SlotHistory.id.desc()).limit(1))).one()
+    assert newest.evidence == {"forced": True}
+
+
+async def test_a_promotion_that_has_to_wait_says_why_once(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await swap.reload(session, FRAUD, watch_minutes=30)
+    await version(session, config, "fraud", incumbent=2)
+    for _ in range(3):
+        await promote(session)
+    told = (await session.scalars(select(Event).where(Event.kind == "slots.put_off"))).all()
+    assert [(event.after, event.version) for event in told] == [("watch_running", 3)]
 
 
 async def test_every_change_of_the_slots_is_in_the_history_and_in_the_record(

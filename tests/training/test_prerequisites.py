@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.data.tables import DataQuality
+from app.data.tables import DataQuality, Sample
 from app.db import clock, seconds
 from app.definitions.service import apply, resolve_model
 from app.errors import RefitError, Refused
@@ -39,8 +39,7 @@ async def sign_on(session: AsyncSession, queue: str, **more: Any) -> None:
 
 
 async def post(session: AsyncSession, key: str) -> None:
-    row = '{"id": "%s", "y": 1}' % key
-    await session.execute(text(f"INSERT INTO samples (model, key, row) VALUES ('fraud', '{key}', '{row}')"))
+    await session.execute(insert(Sample).values(model="fraud", key=key, row={"id": key, "y": 1}))
 
 
 async def by_itself(session: AsyncSession, settings: Settings, trigger: str = "monitor") -> Triggered | RefitError:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 Maker = async_sessionmaker[AsyncSession]
 
-# A process that ticks once, and dies where it is told to.
+# A process that ticks once when it is told to, and dies where it is told to.
 TICK = """
 import asyncio, datetime, os, signal, sys
 from app import db
@@ -34,6 +34,9 @@ from app.training.schedule import fire_due
 async def tick():
     engine = db.create_engine(settings())
     async with db.create_sessions(engine)() as session, session.begin():
+        await session.connection()
+        print("ready", flush=True)
+        sys.stdin.readline()
         jobs = await fire_due(session, settings())
         if "die" in sys.argv:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -74,17 +77,31 @@ def start(config: Settings, *arguments: str, **environment: str) -> subprocess.P
     assert config.database_url is not None
     told = {"REFIT_DATABASE_URL": config.database_url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", TICK, *arguments]
-    return subprocess.Popen(command, env=os.environ | told | environment, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | told | environment, text=True, stdin=pipe, stdout=pipe)
+
+
+def ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
 
 
 def tell(process: subprocess.Popen[str]) -> list[str]:
-    return process.communicate(timeout=60)[0].split()
+    return process.communicate("go\n", timeout=60)[0].split()
+
+
+async def tick(process: subprocess.Popen[str]) -> list[str]:
+    """Lets it go on: what it says in the end."""
+    await asyncio.to_thread(ready, process)
+    return await asyncio.to_thread(tell, process)
 
 
 async def test_two_processes_that_tick_at_once_fire_once(sessions: Maker, config: Settings) -> None:
     await schedule(sessions, await cron_of(sessions, 5))
     ticking = [start(config) for _ in range(2)]
-    answers = [await asyncio.to_thread(tell, process) for process in ticking]
+    for process in ticking:
+        await asyncio.to_thread(ready, process)
+    answers = await asyncio.gather(*(asyncio.to_thread(tell, process) for process in ticking))
     assert sorted(answer[0] for answer in answers) == ["0", "1"]
     assert [row.outcome for row in await fired(sessions)] == ["fired"]
 
@@ -97,7 +114,7 @@ async def test_a_process_whose_clock_is_two_hours_off_fires_when_the_database_sa
     """Due five minutes ago it fires, whatever the process thinks; due in ninety minutes it does not."""
     await schedule(sessions, await cron_of(sessions, due), hours_ago=3)
     process = start(config, LD_PRELOAD=str(FAKETIME), FAKETIME=shift, FAKETIME_DONT_FAKE_MONOTONIC="1")
-    count, its_clock = await asyncio.to_thread(tell, process)
+    count, its_clock = await tick(process)
     async with sessions() as session:
         off = text("SELECT abs(extract(epoch FROM clock_timestamp() - CAST(:its AS timestamptz)))")
         assert (await session.execute(off, {"its": its_clock})).scalar_one() > 7_000
@@ -110,7 +127,7 @@ async def test_a_process_that_dies_between_taking_a_time_and_its_job_loses_nothi
 ) -> None:
     await schedule(sessions, await cron_of(sessions, 5))
     dying = start(config, "die")
-    await asyncio.to_thread(tell, dying)
+    await tick(dying)
     assert dying.returncode == -signal.SIGKILL
     assert await fired(sessions) == []
     assert await fire(sessions, config) == 1
