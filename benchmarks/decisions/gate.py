@@ -17,9 +17,10 @@ import pyarrow as pa
 from app.gate.criteria import DEFAULT_CRITERIA, Criterion, Gate, Mode, Slice
 from app.gate.evidence import Pool, results_of
 from app.gate.measurement import Measured
-from app.gate.metrics import METRICS, Answers, Floats, Integers, Tally
+from app.gate.metrics import METRICS
 from app.gate.questions import questions_of
 from app.gate.report import Verdict
+from app.gate.tally import Answers, Floats, Integers, Tally
 from app.gate.verdict import overall
 from benchmarks.decisions import Figure
 from benchmarks.report import report, size

@@ -14,8 +14,9 @@ import pyarrow as pa
 from app.gate.criteria import Criterion, Gate, Slice
 from app.gate.evidence import Pool, results_of
 from app.gate.measurement import Measured
-from app.gate.metrics import Answers, Integers, point_estimates
+from app.gate.metrics import point_estimates
 from app.gate.questions import questions_of
+from app.gate.tally import Answers, Integers
 from benchmarks.decisions import Figure
 from benchmarks.report import report, size
 
