@@ -16,9 +16,9 @@ from app.errors import Invalid
 from app.gate.criteria import LATENCY, Gate, Mode
 from app.gate.evidence import Pool, results_of
 from app.gate.measurement import Answered, Measured, Unmeasurable, answer, measure, standing, truth_of
-from app.gate.metrics import Integers
 from app.gate.questions import questions_of
 from app.gate.report import CriterionResult, GateReport, LabelStanding, Outcome, Verdict, comparison
+from app.gate.tally import Integers
 from app.gate.verdict import overall
 from app.runtimes import Predictor
 from app.runtimes.schema import Head, Label, named

@@ -19,7 +19,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from app.gate.metrics import COUNTED, Answers, Floats, Integers, Measure, Tally, Weights
+from app.gate.metrics import COUNTED, Measure
+from app.gate.tally import Answers, Floats, Integers, Tally, Weights
 
 # Weights of one chunk of resamples: 4 MB, which stays in or near the processor's cache.
 CHUNK_WEIGHTS = 1_000_000

@@ -9,10 +9,11 @@ import numpy as np
 from app.gate.bootstrap import Sample, paired_replicates, percentiles, simultaneous
 from app.gate.criteria import LATENCY, Gate
 from app.gate.measurement import Measured
-from app.gate.metrics import Answers, Floats, Integers, Measure, Tally
+from app.gate.metrics import Measure
 from app.gate.questions import Question, Unanswerable, measure_of, too_few
 from app.gate.report import CriterionResult
 from app.gate.slices import Group
+from app.gate.tally import Answers, Floats, Integers, Tally
 from app.gate.verdict import Evidence, Figure, Shortage, criterion_result
 from app.runtimes.schema import Label
 

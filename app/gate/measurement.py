@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from app.errors import Invalid
 from app.gate.criteria import LATENCY
-from app.gate.metrics import Answers, Floats, Integers, point_estimates
+from app.gate.metrics import point_estimates
 from app.gate.report import LabelStanding
+from app.gate.tally import Answers, Floats, Integers
 from app.runtimes import Batch, Prediction, Predictor
 from app.runtimes.schema import Head, Label, named
 from app.runtimes.table import to_batch

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from app.gate.criteria import LATENCY, Criterion, Gate, Mode, Name, Slice, parsed
-from app.gate.metrics import BY_LABEL, METRICS, OF_ONE_CLASS, Integers, Measure, headline
+from app.gate.metrics import BY_LABEL, METRICS, OF_ONE_CLASS, Measure, headline
 from app.gate.slices import Group, Unsliceable, groups_of
+from app.gate.tally import Integers
 from app.gate.verdict import Rule
 from app.runtimes.schema import Label, named
 

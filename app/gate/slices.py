@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.gate.metrics import Floats, Integers
+from app.gate.tally import Floats, Integers
 from app.runtimes.schema import named
 from app.runtimes.table import kind_of
 

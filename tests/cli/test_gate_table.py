@@ -9,7 +9,7 @@ from tests.cli.made_up import gate
 
 
 def criterion(name: str, slice: str | None, verdict: str, delta: float | None) -> dict[str, Any]:
-    [one] = gate()["criteria"]
+    one: dict[str, Any] = gate()["criteria"][0]
     return one | {"name": name, "slice": slice, "verdict": verdict, "delta": delta}
 
 

@@ -109,7 +109,7 @@ def test_a_criterion_may_speak_of_a_class_that_there_is() -> None:
     Definition.model_validate(BODY | {"gate": gate})
     known = BODY | {"data": BODY["data"] | {"labels": ["ham", "spam"]}}
     assert Definition.model_validate(known | {"gate": gate}).gate.slice_columns == ["region"]
-    with pytest.raises(ValueError, match="speaks of a class that data.labels does not know; it knows ham, eggs"):
+    with pytest.raises(ValueError, match=r"speaks of a class that data.labels does not know; it knows ham, eggs"):
         Definition.model_validate(BODY | {"data": BODY["data"] | {"labels": ["ham", "eggs"]}, "gate": gate})
 
 

@@ -14,7 +14,8 @@ from app.gate.bootstrap import (
     resampled_weights,
     simultaneous,
 )
-from app.gate.metrics import COUNTED, METRICS, Answers, Integers, Measure, Tally, point_estimates
+from app.gate.metrics import COUNTED, METRICS, Measure, point_estimates
+from app.gate.tally import Answers, Integers, Tally
 
 
 def answers_of(truth: Integers, skill: float, seed: int) -> Answers:

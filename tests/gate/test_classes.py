@@ -35,7 +35,7 @@ def table_of(n: int = 3_000, share: float = 0.1) -> pa.Table:
     """`share` of the rows are of class v1.2. Version b is as a, but for what is spam, of which it finds little."""
     rng = np.random.default_rng(2)
     truth = rng.choice(3, size=n, p=[0.9 - share, 0.1, share])
-    columns = {}
+    columns: dict[str, Any] = {}
     for prefix, spam in (("a", 3.0), ("b", 0.5)):
         logits = rng.normal(size=(n, 3)) + np.eye(3)[truth] * np.array([3.0, spam, 3.0])
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

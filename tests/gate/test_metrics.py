@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.gate.measurement import nearest_rank
-from app.gate.metrics import METRICS, Answers, Floats, Tally, point_estimates
+from app.gate.metrics import METRICS, point_estimates
+from app.gate.tally import Answers, Floats, Tally
 
 Expected = Callable[[Answers, Floats], float]
 

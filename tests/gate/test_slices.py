@@ -92,7 +92,7 @@ def test_a_confident_slice_is_inconclusive_until_its_rows_exclude_a_loss() -> No
 
 def test_intervals_of_many_slices_are_wider_than_of_one() -> None:
     table = holdout(WORSE_IN_THE_NORTH)
-    one = pa.array(np.where(np.array(table["region"]) == "north", "north", None))
+    one = pa.array([region if region == "north" else None for region in table["region"].to_pylist()])
     alone = judged(table.append_column("only", one), slice_of("only", min_rows=1_000))
     among = judged(table, slice_of())
     widths = [

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.data import snapshots
 from app.data.tables import DataVersion, Sample
 from app.registry import artifacts, swap
 from app.registry.swap import Change
@@ -278,6 +279,41 @@ async def test_a_version_is_judged_on_the_holdout_rows_against_the_version_that_
     data = await session.get_one(DataVersion, ("fraud", version.data_version))
     assert (version.incumbent, version.gate["incumbent"]) == (1, 1)
     assert version.gate["rows"] == data.counts["holdout"]
+    assert (version.gate["leak_check"], version.gate["excluded"]) == ("done", {"candidate": 0, "incumbent": 0})
+
+
+async def test_rows_that_the_active_version_was_trained_on_are_left_out_of_the_comparison(
+    begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
+) -> None:
+    from app.definitions.service import apply
+
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event(), time.monotonic()).run()
+    grown = {"split": {"holdout": 0.4}, "gate": {"min_rows": 10, "min_rows_per_class": 3}}
+    async with sessions() as other, other.begin():
+        await swap.reload(other, Change("fraud", "test"), watch_minutes=0)
+        await apply(other, "fraud", definition(**grown), actor="test")
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event(), time.monotonic()).run()
+    version = await session.get_one(ModelVersion, ("fraud", 2))
+    rows = {c["name"]: c["n"] for c in version.gate["criteria"]}
+    left_out = version.gate["excluded"]["incumbent"]
+    assert left_out > 50
+    assert rows["f1"] == rows["recall"] - left_out
+
+
+async def test_a_version_whose_data_is_gone_is_not_compared_in_silence(
+    begin: Begin, worker: Settings, sessions: async_sessionmaker[AsyncSession], session: AsyncSession
+) -> None:
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event(), time.monotonic()).run()
+    async with sessions() as other, other.begin():
+        await swap.reload(other, Change("fraud", "test"), watch_minutes=0)
+        await other.execute(insert(Sample), [_row(i) for i in range(400, 440)])
+    first = await session.get_one(ModelVersion, ("fraud", 1))
+    snapshots.path_of(worker.store, first.data_version).unlink()
+    await Attempt(worker, sessions, await begin(params=QUICK), asyncio.Event(), time.monotonic()).run()
+    gate = (await session.get_one(ModelVersion, ("fraud", 2))).gate
+    assert (gate["leak_check"], gate["excluded"]["incumbent"]) == ("unknown", None)
+    assert "cannot be read" in gate["leak_reason"]
+    assert gate["verdict"] != "pass"
 
 
 async def test_out_of_memory_is_tried_once_more_at_half_the_batch_and_no_oftener(
