@@ -6,13 +6,20 @@ taken its id early and committed late.
 
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db import Base
 from app.events.tables import Event, Outbox
 
 # The actor of what Refit does by itself.
 REFIT = "refit"
+
+COLUMNS = ("kind", "actor", "model", "job_id", "version", "before", "after", "reason", "evidence")
+EVENTS, OUTBOX = Base.metadata.tables[Event.__tablename__], Base.metadata.tables[Outbox.__tablename__]
+TOLD = insert(EVENTS).values({name: bindparam(name) for name in COLUMNS}).returning(EVENTS.c.id).cte("told")
+# One round trip, and built once: this stands in the way of every swap.
+RECORD = insert(OUTBOX).from_select(["event_id"], select(TOLD.c.id))
 
 
 async def record(
@@ -40,5 +47,4 @@ async def record(
         "reason": reason,
         "evidence": evidence,
     }
-    told = insert(Event).values(row).returning(Event.id).cte("told")
-    await session.execute(insert(Outbox).from_select([Outbox.event_id], select(told.c.id)))
+    await session.execute(RECORD, row)

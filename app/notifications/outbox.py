@@ -17,7 +17,7 @@ from app.notifications.messages import GROUP
 from app.notifications.rules import matches, subject
 from app.notifications.tables import Cooldown, Delivery, Rule, Target
 
-BATCH = 200
+BATCH = 100
 # A message stays of a size that a target takes.
 MOST_EVENTS = 50
 
@@ -89,6 +89,8 @@ async def _remember(session: AsyncSession, rule: Rule, event: Event, delivery: i
 
 async def _join(session: AsyncSession, rule: Rule, event: Event, suppressed: int) -> int | None:
     """Puts the event into the message that the rule is gathering. None where there is none, or it is full."""
+    if not rule.group_seconds:
+        return None
     is_same_model = Delivery.model.is_not_distinct_from(event.model)
     joined: int | None = await session.scalar(
         update(Delivery)

@@ -96,7 +96,10 @@ async def test_the_record_and_its_outbox_are_one_statement(sessions: Sessions) -
     assert len(said) == 1
 
 
-async def test_several_who_look_at_once_make_one_message_an_event(sessions: Sessions) -> None:
+async def test_several_who_look_at_once_make_one_message_an_event(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.notifications.outbox.BATCH", 3)
     await tell(sessions, URL)
     for _ in range(60):
         await happen(sessions)
@@ -208,7 +211,10 @@ async def test_what_joins_a_message_that_is_not_sent_yet_needs_no_cooldown(sessi
     assert (len(group.events), group.suppressed) == (3, 0)
 
 
-async def test_several_who_look_at_once_keep_groups_and_cooldowns(sessions: Sessions) -> None:
+async def test_several_who_look_at_once_keep_groups_and_cooldowns(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.notifications.outbox.BATCH", 3)
     await tell(sessions, URL, "grouped", group_seconds=60)
     await tell(sessions, URL, "cooled", cooldown_seconds=600)
     for n in range(40):
