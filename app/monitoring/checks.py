@@ -23,7 +23,7 @@ from app.monitoring.reference import profile_of
 from app.monitoring.tables import Monitor, MonitorCheck, MonitorRound
 from app.registry.tables import ModelSlots, ModelVersion
 from app.settings import Settings
-from app.training import service as training
+from app.training.attempting import trigger_automatically
 from app.training.schemas import TriggerRequest
 from app.training.tables import TrainingJob
 
@@ -139,14 +139,11 @@ async def _trigger(
     urgent = any(watched[each.name].is_urgent for each in breached)
     request = TriggerRequest(model=applied.model, reason=reason, priority="high" if urgent else "normal")
     because = {each.name: {"reason": each.finding.reason, "numbers": each.numbers} for each in breached}
-    jobs = []
-    try:
-        async with session.begin_nested():
-            made = await training.trigger(session, settings, request, MONITORS, trigger=TRIGGER, because=because)
-        outcome, job_id = str(made.outcome), made.job.id
-        jobs = [made.job]
-    except RefitError as refusal:
-        outcome, job_id = refusal.code, None
+    made = await trigger_automatically(session, settings, request, MONITORS, trigger=TRIGGER, because=because)
+    if isinstance(made, RefitError):
+        outcome, job_id, jobs = made.code, None, []
+    else:
+        outcome, job_id, jobs = made.outcome, made.job.id, [made.job]
     told = {each.name for each in breached}
     return [replace(each, outcome=outcome, job_id=job_id) if each.name in told else each for each in found], jobs
 

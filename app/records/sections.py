@@ -16,6 +16,7 @@ from app.monitoring.tables import Incident
 from app.registry.swap import Action, live_replicas
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.training.tables import TRAINS, TrainingJob
+from app.watch.tables import Watch
 
 Json = Any
 Section = Callable[[AsyncSession, TrainingJob], Awaitable[Json | None]]
@@ -26,7 +27,18 @@ MOST_ROWS = 100
 
 async def trigger_of(_: AsyncSession, job: TrainingJob) -> Json:
     """Who or what asked for it, why, and what came of the job."""
-    named = ("trigger", "actor", "reason", "note", "created_at", "started_at", "finished_at", "attempt", "error")
+    named = (
+        "trigger",
+        "actor",
+        "reason",
+        "because",
+        "note",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "attempt",
+        "error",
+    )
     return {"status": job.state} | {name: getattr(job, name) for name in named}
 
 
@@ -85,9 +97,12 @@ async def swap_of(session: AsyncSession, job: TrainingJob) -> Json | None:
     return {"changes": [_change(row) for row in rows], "receipts": receipts}
 
 
-async def watch_of(_: AsyncSession, __: TrainingJob) -> Json | None:
-    """How the version held up after it became active; nothing is told before there are watches."""
-    return None
+async def watch_of(session: AsyncSession, job: TrainingJob) -> Json | None:
+    """How the version held up after it last became active; None where it never did, or was not watched."""
+    of_version = (Watch.model == job.model) & (Watch.version == job.version)
+    watch = await session.scalar(select(Watch).where(of_version).order_by(Watch.id.desc()).limit(1))
+    named = ("id", "state", "started_at", "until", "promised", "numbers", "breached_at", "reason", "ended_at")
+    return {name: getattr(watch, name) for name in named} if watch else None
 
 
 async def incidents_of(session: AsyncSession, job: TrainingJob) -> Json:

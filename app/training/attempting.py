@@ -1,5 +1,6 @@
 """Triggers that nobody asks for by hand: a refusal is an answer, not an error, and it stands in the record."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,24 +16,36 @@ from app.training.service import Triggered
 
 
 async def attempt(
-    session: AsyncSession, settings: Settings, request: TriggerRequest, principal: Principal, *, trigger: str
+    session: AsyncSession,
+    settings: Settings,
+    request: TriggerRequest,
+    principal: Principal,
+    *,
+    trigger: str,
+    because: Mapping[str, Any] | None = None,
 ) -> Triggered | RefitError:
     """`service.trigger` in a savepoint: a refusal undoes nothing of what the caller has written before."""
     try:
         async with session.begin_nested():
-            return await service.trigger(session, settings, request, principal, trigger=trigger)
+            return await service.trigger(session, settings, request, principal, trigger=trigger, because=because)
     except RefitError as refusal:
         return refusal
 
 
 async def trigger_automatically(
-    session: AsyncSession, settings: Settings, request: TriggerRequest, principal: Principal, *, trigger: str
+    session: AsyncSession,
+    settings: Settings,
+    request: TriggerRequest,
+    principal: Principal,
+    *,
+    trigger: str,
+    because: Mapping[str, Any] | None = None,
 ) -> Triggered | RefitError:
     """The job, new or open already, or why there is none; each stands in the record.
 
     The same refusal of the same model stands there once an hour. `request.model` must be named.
     """
-    found = await attempt(session, settings, request, principal, trigger=trigger)
+    found = await attempt(session, settings, request, principal, trigger=trigger, because=because)
     actor, model = str(principal), str(request.model)
     if isinstance(found, RefitError):
         await record_refusal(session, found, kind="trigger.refused", actor=actor, model=model)

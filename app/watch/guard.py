@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import clock, seconds
 from app.definitions.service import load
 from app.events.record import REFIT
+from app.monitoring import links
 from app.monitoring.incidents import open_incident
 from app.monitoring.reference import profile_of
 from app.registry import swap
@@ -79,7 +80,8 @@ async def assure(session: AsyncSession) -> None:
             title=f"Version {watch.version} of {watch.model} failed its watch and is still there: {watch.reason}",
             actor=REFIT,
             model=watch.model,
-            evidence={"watch": watch.id, "breached_at": str(watch.breached_at)},
+            evidence={"breached_at": str(watch.breached_at)},
+            links=[links.to_watch(watch.id), links.to_version(watch.model, watch.version)],
             dedupe=f"watch-{watch.id}-overdue",
         )
 
@@ -163,7 +165,8 @@ async def _tell_people(session: AsyncSession, watch: Watch, severity: str, what:
         title=f"{what}: {watch.reason}",
         actor=REFIT,
         model=watch.model,
-        evidence={"watch": watch.id, "numbers": watch.numbers},
+        evidence={"numbers": watch.numbers},
+        links=[links.to_watch(watch.id), links.to_version(watch.model, watch.version)],
         dedupe=f"watch-{watch.id}",
     )
 

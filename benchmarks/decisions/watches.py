@@ -1,10 +1,9 @@
 """Watches of versions whose truth is known: how often a good one is rolled back, and how soon a bad one.
 
-Each draw makes a holdout, on which the gate measures the version, and then labels that come back in a watch that is looked
-at after every batch: through the real `promise` and `look`, which see counts only.
+Each draw makes a holdout, on which the gate measures the version, and then labels that come back in a watch that is
+looked at after every batch: through the real `promise` and `look`, which see counts only.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -15,7 +14,8 @@ import numpy as np
 from app.definitions.watching import WatchOptions
 from app.watch.promise import promise
 from app.watch.verdict import look
-from benchmarks.report import Report, report, size
+from benchmarks.decisions import Figure
+from benchmarks.report import report, size
 
 HOLDOUT, LABELS, LOOKS = 5_000, 20_000, 400
 PREVALENCE, F1 = 0.4, 0.90
@@ -39,7 +39,7 @@ class Outcome:
         return median(found) if found else None
 
 
-def simulate(draws: int, f1: float, *, seed: int, labels: int = 2) -> Outcome:
+def watched(draws: int, f1: float, *, seed: int, labels: int = 2) -> Outcome:
     """The gate saw a version of F1; live it has `f1`. With more than two labels both are of every label."""
     rng = np.random.default_rng(seed)
     return Outcome([_watched(rng, f1, labels) for _ in range(draws)])
@@ -64,7 +64,7 @@ def _confusion(rng: np.random.Generator, f1: float, rows: int, labels: int) -> A
     """(labels, labels). Two labels: precision and recall of the second are both `f1`; more: every label's are."""
     if labels == 2:
         hit, miss = PREVALENCE * f1, PREVALENCE * (1 - f1)
-        cells = [1 - PREVALENCE - miss, miss, miss, hit]
+        cells = np.array([1 - PREVALENCE - miss, miss, miss, hit])
     else:
         wrong = (1 - f1) / (labels - 1)
         cells = (np.full((labels, labels), wrong) + np.eye(labels) * (f1 - wrong)).ravel() / labels
@@ -88,22 +88,22 @@ def _numbers(confusion: Any, scores: Any, requests: int) -> Mapping[str, Any]:
     }
 
 
-def tell(told: Report, draws: int) -> None:
+def simulate(draws: int) -> list[Figure]:
+    found = []
     declared = WatchOptions().false_alarms
     for labels in (2, 10):
         named = f"{labels} labels"
-        same = simulate(draws, F1, seed=labels, labels=labels)
+        same = watched(draws, F1, seed=labels, labels=labels)
         allowed = declared + 3 * (declared * (1 - declared) / draws) ** 0.5
-        told.tell(f"{named}: {same.share:.1%} of {draws} watches without change rolled back", same.share <= allowed)
-        worse = simulate(draws, F1 - DROP, seed=labels + 1, labels=labels)
+        told = f"{named}: {same.share:.1%} of {draws} watches without change rolled back (declared: {declared:.0%})"
+        found.append(Figure(told, same.share <= allowed))
+        worse = watched(draws, F1 - DROP, seed=labels + 1, labels=labels)
         after = "never" if worse.after is None else f"after {worse.after:,.0f} labels at the median"
-        told.tell(f"a drop of {DROP} caught in {worse.share:.1%}, {after}", worse.share >= 0.9)
-
-
-def main() -> None:
-    with report("watches") as told:
-        tell(told, size(1_000))
+        found.append(Figure(f"a drop of {DROP} caught in {worse.share:.1%}, {after}", worse.share >= 0.9))
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with report("watches") as told:
+        for figure in simulate(size(1_000)):
+            told.tell(figure.sentence, figure.holds)

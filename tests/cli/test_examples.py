@@ -69,7 +69,8 @@ def test_what_it_calls_a_default_is_the_default() -> None:
     for room in ("split", "prerequisites", "promotion"):
         assert first[room] == minimal[room]
     assert first["watch"] | {"slow_seconds": None} == minimal["watch"]
-    declared, unless = first["monitors"], {"versions": {}, "head": None, "columns": None, "max_column_psi": None}
+    declared = first["monitors"]
+    unless: dict[str, Any] = {"versions": {}, "head": None, "columns": None, "max_column_psi": None}
     for name, monitor in Definition.model_validate({"type": first["type"], "data": first["data"]}).watched.items():
         assert monitor.model_dump() | declared[name] | unless == monitor.model_dump() | unless
     for name in ("min_rows", "min_rows_per_class", "resamples", "confidence", "leak_check"):

@@ -53,7 +53,7 @@ async def check(sessions: Sessions, config: Settings, **how: Any) -> tuple[dict[
 async def events(sessions: Sessions) -> list[tuple[str, str | None]]:
     async with sessions() as session:
         query = select(Event.kind, Event.before).where(Event.kind.startswith("monitor.")).order_by(Event.id)
-        return [tuple(row) for row in await session.execute(query)]
+        return [(kind, before) for kind, before in await session.execute(query)]
 
 
 async def low_acceptance(sessions: Sessions, rate: float = 0.4, cycles: int = 3) -> None:

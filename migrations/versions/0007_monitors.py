@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0008"
-down_revision = "0007"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -14,20 +14,20 @@ TIME = sa.DateTime(timezone=True)
 NOW = sa.text("clock_timestamp()")
 
 
-def model(**options: bool) -> sa.Column[str]:
-    return sa.Column("model", sa.Text(), sa.ForeignKey("models.name"), nullable=False, **options)
+def model(*, is_key: bool = False) -> sa.Column[str]:
+    return sa.Column("model", sa.Text(), sa.ForeignKey("models.name"), nullable=False, primary_key=is_key)
 
 
 def upgrade() -> None:
     op.create_table(
         "monitor_rounds",
-        model(primary_key=True),
+        model(is_key=True),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("due_at", TIME, nullable=False),
     )
     op.create_table(
         "monitors",
-        model(primary_key=True),
+        model(is_key=True),
         sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
