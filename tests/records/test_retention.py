@@ -1,5 +1,6 @@
 """What is thrown away, and what never is."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -203,6 +204,8 @@ async def test_it_runs_once_an_hour_whoever_ticks(sessions: Maker, settings: Set
 async def test_a_dry_run_shows_what_would_go_and_changes_nothing(
     client: httpx.AsyncClient, sessions: Maker, config: Settings
 ) -> None:
+    while not await count(sessions, Chore):
+        await asyncio.sleep(0.05)  # the application's own ticker has had its turn of this hour
     async with sessions() as session, session.begin():
         await define(session, "fraud")
         old = await failed(session, config)
