@@ -3,8 +3,8 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.feedback.log import prune_log
 from app.feedback.joining import give_up
+from app.feedback.log import prune_log
 from app.monitoring import traffic
 from app.settings import Settings
 
