@@ -40,7 +40,7 @@ class OnlyASchema:
 def target(schema: InputSchema = NUMBERS, slot: str = "active") -> Target:
     predictor: Any = OnlyASchema(schema)
     version = Loaded(1, predictor, {"passed": True})
-    return Target(Slots("fraud", "classifier", 1, version, version), slot, version, max_rows=100)
+    return Target(Slots("fraud", "classifier", 1, version, version), slot, version, 100, slot)
 
 
 KNOWN = target()

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -27,7 +27,7 @@ from app.settings import Settings
 from tests.artifacts import SCHEMA
 from tests.served import Make, activate, defined, flush, maker, predict
 
-ROWS = [[-2.0, 1.0], [-0.5, None], [0.5, 0.0], [3.0, 0.5]]
+ROWS: list[list[float | None]] = [[-2.0, 1.0], [-0.5, None], [0.5, 0.0], [3.0, 0.5]]
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ async def test_a_share_of_the_requests_is_logged_where_the_definition_says_so(
     assert logged["rows"] == [dict(zip(("a", "b"), row, strict=True)) for row in ROWS]
     assert logged["answers"]["y"]["labels"] == answer["labels"]
     async with sessions() as session, session.begin():
-        await session.execute(PredictionLog.__table__.update().values(keep_until=PredictionLog.at))
+        await session.execute(update(PredictionLog).values(keep_until=PredictionLog.at))
         await prune_log(session)
     assert (await client.get("/predictions/log")).json()["data"] == []
 
@@ -283,8 +283,7 @@ def test_when_nobody_comes_to_count_memory_is_bounded_and_what_is_lost_is_counte
         held.note(batch, predictions, 0.001)
     assert len(held._closed) == 3
     found = held.close(counting.CELLS)
-    totals = sum(counted.counts[:3] for counted in found)
-    assert totals.tolist() == [100, 400, 280]
+    assert np.sum([counted.counts[:3] for counted in found], axis=0).tolist() == [100, 400, 280]
 
 
 def counting_id(answer: dict[str, Any]) -> uuid.UUID:

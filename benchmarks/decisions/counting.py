@@ -1,0 +1,214 @@
+"""Predictions counted: memory and time stay flat over ten million, and what counting costs `/predict/batch`.
+
+    python -m benchmarks.decisions.counting 10000000 [ROUNDS]
+
+The first part counts in this process, by the counter and the bookkeeping that replicas have, into a Postgres of its
+own. The second sends the same requests to two replicas of one service, of which one does not count, in turns; the
+figure is the median of the rounds' own ratios, since a round that is slow is so for both.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+import psutil
+from alembic import command
+from alembic.config import Config
+
+from app import db
+from app.cli.embedded import postgres
+from app.cli.embedded.folder import LOOPBACK, hold, listen_once
+from app.monitoring import traffic
+from app.runtimes import Batch
+from app.runtimes.onnx import decide
+from app.runtimes.schema import Column, Head, InputSchema
+from app.serving.bookkeeping import Bookkeeping
+from app.serving.counting import Counting, Key
+from app.serving.directions import Directions
+from app.serving.loaded import Loaded
+from app.settings import Settings
+from benchmarks.bench import bodies, load
+from benchmarks.bench.systems import keyed
+from benchmarks.peers import Request
+from benchmarks.peers.model import rows_of, train
+from benchmarks.report import Report, progress, report, size
+from benchmarks.service import Service, is_ready, running, until
+
+ROOT = Path(__file__).parents[2]
+COLUMNS, BATCH = 30, 100
+PARTS = 10
+# How many rows a request has, over how many connections, and whether in the fastest format.
+LOADS = ((1, 8, "lists"), (100, 8, "lists"), (100, 64, "lists"), (1_000, 8, "npy"))
+ROUNDS = 15
+# What counting may take of the throughput, and by how much the last tenth may differ from the first.
+MOST_COST, MOST_GROWTH = 0.03, 1.5
+MOST_MEGABYTES = 64.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tenth of the predictions: seconds on a processor to note, count and write, RSS in MiB, reading a window."""
+
+    seconds: float
+    megabytes: float
+    window_seconds: float
+
+
+def measure(rows: int) -> list[Part]:
+    """Counts so many predictions in this process."""
+    with TemporaryDirectory(prefix="refit-counting-") as folder, hold(Path(folder)) as held:
+        with postgres.running(held) as url:
+            config = Config(ROOT / "migrations" / "alembic.ini")
+            config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+            command.upgrade(config, "head")
+            return asyncio.run(_count(Settings(database_url=url), rows))
+
+
+async def _count(settings: Settings, rows: int) -> list[Part]:
+    engine = db.create_engine(settings)
+    sessions = db.create_sessions(engine)
+    counting = Counting()
+    books = Bookkeeping(settings, sessions, counting, Directions(sessions))
+    parts = [await _part(sessions, counting, books, rows // PARTS) for _ in range(PARTS)]
+    async with sessions() as session:
+        seen = await _window(session)
+    assert (seen.rows, int(seen.labels["y"].sum())) == (rows, rows), "a prediction was not counted"
+    await engine.dispose()
+    return parts
+
+
+async def _part(sessions: Any, counting: Counting, books: Bookkeeping, rows: int) -> Part:
+    schema, version, batch, predictions = _version()
+    ledger = counting.ledger_of(Key("fraud", 1, 1, "active"), version)
+    began = time.process_time()
+    for place in range(rows // BATCH):
+        ledger.note(batch, predictions, 0.0007)
+        # As many as a second brings.
+        if place % 2_000 == 1_999:
+            await books.flush()
+    await books.flush()
+    seconds = time.process_time() - began
+    async with sessions() as session:
+        before = time.perf_counter()
+        await _window(session)
+        window_seconds = time.perf_counter() - before
+    part = Part(seconds, psutil.Process().memory_info().rss / 2**20, window_seconds)
+    progress(
+        f"{rows:,} rows: {part.seconds:.2f} s, {part.megabytes:.0f} MiB, window {part.window_seconds * 1e3:.1f} ms"
+    )
+    return part
+
+
+async def _window(session: Any) -> traffic.Traffic:
+    now = datetime.now(UTC)
+    return await traffic.window(session, "fraud", 1, "active", now - timedelta(hours=30), now + timedelta(minutes=2))
+
+
+def _version() -> tuple[InputSchema, Loaded, Batch, Any]:
+    names = [f"c{place}" for place in range(COLUMNS)]
+    head = Head(name="y", labels=("no", "yes"), threshold=0.5)
+    schema = InputSchema(columns=tuple(Column(name=name, kind="numeric") for name in names), heads=(head,))
+    random = np.random.default_rng(0)
+    edges = np.linspace(-1.3, 1.3, 9).astype(np.float32).tolist()
+    told = {"kind": "numeric", "edges": edges, "counts": [1] * 10, "missing": 0}
+    profile = {"columns": dict.fromkeys(names, told), "heads": {}}
+    predictor = cast("Any", type("OfTheBenchmark", (), {"schema": schema})())
+    positive = random.random((BATCH, 1), np.float32)
+    predictions = (decide(np.hstack([1 - positive, positive]), head),)
+    batch = Batch(random.normal(size=(BATCH, COLUMNS)).astype(np.float32), np.empty((BATCH, 0), np.object_))
+    return schema, Loaded(1, predictor, {"passed": True}, profile), batch, predictions
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Requests a second with counting and without, and the median of the rounds' ratios."""
+
+    on: float
+    off: float
+    ratio: float
+    wrong: int
+
+
+def cost(service: Service, request: Request, connections: int, rounds: int, urls: Sequence[str]) -> Cost:
+    """`urls` are those of the replica that counts and of the one that does not."""
+    told: list[list[load.Load]] = []
+    for number in range(rounds):
+        # Who is second meets a warmer processor: they take turns at it.
+        order = (0, 1) if number % 2 else (1, 0)
+        loads = {place: load.measure(urls[place], request, connections, 1) for place in order}
+        told.append([loads[0], loads[1]])
+    on, off = ([pair[place].rate for pair in told] for place in (0, 1))
+    ratio = median(a / b for a, b in zip(on, off, strict=True))
+    return Cost(median(on), median(off), ratio, sum(one.wrong for pair in told for one in pair))
+
+
+@contextmanager
+def replica_of(service: Service, **settings: str) -> Iterator[str]:
+    """One more replica of the service, on the server's core; its url."""
+    [api] = service.processes("app.main")
+    environment = {name: value for name, value in api.environ().items() if name != "REFIT_LISTEN_FD"}
+    port = listen_once(LOOPBACK, 0)
+    url = f"http://{LOOPBACK}:{port}"
+    command = [*load.on(load.SERVER), sys.executable, "-P", "-m", "app.main"]
+    with subprocess.Popen(
+        command,
+        env=environment | {"REFIT_PORT": str(port)} | settings,
+        cwd=os.sep,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            until(lambda: is_ready(url), "a replica that is ready")
+            yield url
+        finally:
+            process.terminate()
+
+
+def _tell_parts(told: Report, rows: int, parts: Sequence[Part]) -> None:
+    seconds = [part.seconds for part in parts[1:]]
+    told.tell(f"{rows:,} predictions counted at {sum(p.seconds for p in parts) / rows * 1e9:.0f} ns each")
+    growth = median(seconds[-3:]) / median(seconds[:3])
+    told.tell(f"time of a tenth {median(seconds):.2f} s (last to first {growth:.2f})", growth < MOST_GROWTH)
+    grown = parts[-1].megabytes - parts[1].megabytes
+    told.tell(f"RSS {parts[-1].megabytes:.0f} MiB ({grown:+.0f} since the second tenth)", grown < MOST_MEGABYTES)
+    windows = [part.window_seconds for part in parts]
+    told.tell(f"a window read in {median(windows[-3:]) * 1e3:.1f} ms (at first {median(windows[:3]) * 1e3:.1f})")
+
+
+def main() -> None:
+    rows = size(10_000_000)
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
+    with report("counting") as told:
+        _tell_parts(told, rows, measure(rows))
+        load.check_wrk()
+        with running() as service, TemporaryDirectory() as scratch:
+            train(service, Path(scratch))
+            with replica_of(service) as on, replica_of(service, REFIT_COUNTING="off") as off:
+                known = rows_of(service, 1_000)
+                for count, connections, format in LOADS:
+                    request = keyed(service, getattr(bodies, format)(known[:count]))
+                    cost(service, request, connections, 1, (on, off))
+                    found = cost(service, request, connections, rounds, (on, off))
+                    progress(
+                        f"{count} rows, {connections} connections: {found.on:,.0f} and {found.off:,.0f} requests/s"
+                    )
+                    told.tell(
+                        f"{count} rows as {format} over {connections}: {found.on:,.0f} of {found.off:,.0f} requests/s, "
+                        f"counting costs {1 - found.ratio:.1%}",
+                        1 - found.ratio <= MOST_COST and not found.wrong,
+                    )
+
+
+if __name__ == "__main__":
+    main()
