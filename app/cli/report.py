@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _show(found: Json) -> None:
 
 
 def _lines(file: Path) -> list[Any]:
-    raw = click.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
+    raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     try:
         return [json.loads(line) for line in raw.splitlines() if line.strip()]
     except ValueError as error:

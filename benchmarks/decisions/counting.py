@@ -50,7 +50,7 @@ COLUMNS, BATCH = 30, 100
 PARTS = 10
 # How many rows a request has, over how many connections, and whether in the fastest format.
 LOADS = ((1, 8, "lists"), (100, 8, "lists"), (100, 64, "lists"), (1_000, 8, "npy"))
-ROUNDS = 15
+ROUNDS, SECONDS = 15, 2
 # What counting may take of the throughput, and by how much the last tenth may differ from the first.
 MOST_COST, MOST_GROWTH = 0.03, 1.5
 MOST_MEGABYTES = 64.0
@@ -67,12 +67,15 @@ class Part:
 
 def measure(rows: int) -> list[Part]:
     """Counts so many predictions in this process."""
-    with TemporaryDirectory(prefix="refit-counting-") as folder, hold(Path(folder)) as held:
-        with postgres.running(held) as url:
-            config = Config(ROOT / "migrations" / "alembic.ini")
-            config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-            command.upgrade(config, "head")
-            return asyncio.run(_count(Settings(database_url=url), rows))
+    with (
+        TemporaryDirectory(prefix="refit-counting-") as folder,
+        hold(Path(folder)) as held,
+        postgres.running(held) as url,
+    ):
+        config = Config(ROOT / "migrations" / "alembic.ini")
+        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+        command.upgrade(config, "head")
+        return asyncio.run(_count(Settings(database_url=url), rows))
 
 
 async def _count(settings: Settings, rows: int) -> list[Part]:
@@ -89,7 +92,7 @@ async def _count(settings: Settings, rows: int) -> list[Part]:
 
 
 async def _part(sessions: Any, counting: Counting, books: Bookkeeping, rows: int) -> Part:
-    schema, version, batch, predictions = _version()
+    version, batch, predictions = _version()
     ledger = counting.ledger_of(Key("fraud", 1, 1, "active"), version)
     began = time.process_time()
     for place in range(rows // BATCH):
@@ -115,7 +118,7 @@ async def _window(session: Any) -> traffic.Traffic:
     return await traffic.window(session, "fraud", 1, "active", now - timedelta(hours=30), now + timedelta(minutes=2))
 
 
-def _version() -> tuple[InputSchema, Loaded, Batch, Any]:
+def _version() -> tuple[Loaded, Batch, Any]:
     names = [f"c{place}" for place in range(COLUMNS)]
     head = Head(name="y", labels=("no", "yes"), threshold=0.5)
     schema = InputSchema(columns=tuple(Column(name=name, kind="numeric") for name in names), heads=(head,))
@@ -127,50 +130,84 @@ def _version() -> tuple[InputSchema, Loaded, Batch, Any]:
     positive = random.random((BATCH, 1), np.float32)
     predictions = (decide(np.hstack([1 - positive, positive]), head),)
     batch = Batch(random.normal(size=(BATCH, COLUMNS)).astype(np.float32), np.empty((BATCH, 0), np.object_))
-    return schema, Loaded(1, predictor, {"passed": True}, profile), batch, predictions
+    return Loaded(1, predictor, {"passed": True}, profile), batch, predictions
+
+
+@dataclass(frozen=True)
+class Replica:
+    url: str
+    process: psutil.Process
+
+    @property
+    def seconds(self) -> float:
+        """On a processor, all of its threads."""
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+
+@dataclass(frozen=True)
+class Round:
+    """Requests a second, and microseconds on a processor for each."""
+
+    rate: float
+    micros: float
+    wrong: int
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Requests a second with counting and without, and the median of the rounds' ratios."""
+    """What counting costs: medians of each side, and the medians of the rounds' ratios."""
 
-    on: float
-    off: float
-    ratio: float
-    wrong: int
+    on: Sequence[Round]
+    off: Sequence[Round]
+
+    @property
+    def of_throughput(self) -> float:
+        return 1 - median(a.rate / b.rate for a, b in zip(self.on, self.off, strict=True))
+
+    @property
+    def of_processor(self) -> float:
+        return median(a.micros / b.micros for a, b in zip(self.on, self.off, strict=True)) - 1
+
+    @property
+    def wrong(self) -> int:
+        return sum(one.wrong for one in (*self.on, *self.off))
 
 
-def cost(service: Service, request: Request, connections: int, rounds: int, urls: Sequence[str]) -> Cost:
-    """`urls` are those of the replica that counts and of the one that does not."""
-    told: list[list[load.Load]] = []
+def cost(request: Request, connections: int, rounds: int, replicas: tuple[Replica, Replica]) -> Cost:
+    """`replicas` are the one that counts and the one that does not."""
+    told: tuple[list[Round], list[Round]] = ([], [])
     for number in range(rounds):
         # Who is second meets a warmer processor: they take turns at it.
-        order = (0, 1) if number % 2 else (1, 0)
-        loads = {place: load.measure(urls[place], request, connections, 1) for place in order}
-        told.append([loads[0], loads[1]])
-    on, off = ([pair[place].rate for pair in told] for place in (0, 1))
-    ratio = median(a / b for a, b in zip(on, off, strict=True))
-    return Cost(median(on), median(off), ratio, sum(one.wrong for pair in told for one in pair))
+        for place in (0, 1) if number % 2 else (1, 0):
+            told[place].append(_round(request, connections, replicas[place]))
+    return Cost(*told)
+
+
+def _round(request: Request, connections: int, replica: Replica) -> Round:
+    before = replica.seconds
+    seen = load.measure(replica.url, request, connections, SECONDS)
+    return Round(seen.rate, (replica.seconds - before) / (seen.rate * SECONDS) * 1e6, seen.wrong)
 
 
 @contextmanager
-def replica_of(service: Service, **settings: str) -> Iterator[str]:
-    """One more replica of the service, on the server's core; its url."""
-    [api] = service.processes("app.main")
-    environment = {name: value for name, value in api.environ().items() if name != "REFIT_LISTEN_FD"}
+def replica_of(service: Service, **settings: str) -> Iterator[Replica]:
+    """One more replica of the service, on the server's core."""
+    api = service.processes("app.main")[0]
+    told = {name: value for name, value in api.environ().items() if name != "REFIT_LISTEN_FD"}
     port = listen_once(LOOPBACK, 0)
     url = f"http://{LOOPBACK}:{port}"
     command = [*load.on(load.SERVER), sys.executable, "-P", "-m", "app.main"]
     with subprocess.Popen(
         command,
-        env=environment | {"REFIT_PORT": str(port)} | settings,
+        env=told | {"REFIT_COUNTING": "on", "REFIT_PORT": str(port)} | settings,
         cwd=os.sep,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
             until(lambda: is_ready(url), "a replica that is ready")
-            yield url
+            yield Replica(url, psutil.Process(process.pid))
         finally:
             process.terminate()
 
@@ -186,6 +223,16 @@ def _tell_parts(told: Report, rows: int, parts: Sequence[Part]) -> None:
     told.tell(f"a window read in {median(windows[-3:]) * 1e3:.1f} ms (at first {median(windows[:3]) * 1e3:.1f})")
 
 
+def _tell_cost(told: Report, what: str, found: Cost) -> None:
+    on, off = (median(one.rate for one in side) for side in (found.on, found.off))
+    micros = median(one.micros for one in found.on), median(one.micros for one in found.off)
+    told.tell(
+        f"{what}: {on:,.0f} of {off:,.0f} requests/s (counting costs {found.of_throughput:.1%}), "
+        f"{micros[0]:,.0f} of {micros[1]:,.0f} µs on a processor ({found.of_processor:+.1%})",
+        found.of_throughput <= MOST_COST and not found.wrong,
+    )
+
+
 def main() -> None:
     rows = size(10_000_000)
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
@@ -198,16 +245,9 @@ def main() -> None:
                 known = rows_of(service, 1_000)
                 for count, connections, format in LOADS:
                     request = keyed(service, getattr(bodies, format)(known[:count]))
-                    cost(service, request, connections, 1, (on, off))
-                    found = cost(service, request, connections, rounds, (on, off))
-                    progress(
-                        f"{count} rows, {connections} connections: {found.on:,.0f} and {found.off:,.0f} requests/s"
-                    )
-                    told.tell(
-                        f"{count} rows as {format} over {connections}: {found.on:,.0f} of {found.off:,.0f} requests/s, "
-                        f"counting costs {1 - found.ratio:.1%}",
-                        1 - found.ratio <= MOST_COST and not found.wrong,
-                    )
+                    cost(request, connections, 1, (on, off))
+                    found = cost(request, connections, rounds, (on, off))
+                    _tell_cost(told, f"{count} rows as {format} over {connections}", found)
 
 
 if __name__ == "__main__":
