@@ -32,6 +32,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "rollback": ("app.cli.slots:rollback", "Back to the version that was active before."),
         "hold": ("app.cli.slots:hold", "Pin the slots: nothing automatic changes them."),
         "unhold": ("app.cli.slots:unhold", "Lift a hold."),
+        "canary": ("app.cli.trials:canary", "Let standby answer a share of the callers: start, stop, show."),
+        "shadow": ("app.cli.trials:shadow", "Ask standby what active has answered: start, stop, show."),
         "history": ("app.cli.slots:history", "Who was active when, and on whose say."),
     },
     "What decides": {
@@ -45,6 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "retention": ("app.cli.records:retention", "What is kept for how long: run."),
         "incidents": ("app.cli.incidents:incidents", "Incidents: list, show, open, ack, close."),
         "notifications": ("app.cli.notifications:notifications", "Who is told of what: targets, rules, deliveries."),
+        "report": ("app.cli.report:report", "What became of answers: feedback, learning, metric, show."),
         "keys": ("app.cli.keys:keys", "API keys: create, list, revoke, bootstrap."),
     },
 }
