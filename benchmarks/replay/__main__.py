@@ -43,7 +43,8 @@ def main() -> None:
             began = time.monotonic()
             play(everyone, stream, window, start, positive)
             stream.write(path, start + stream.rows, asked.history)
-            for player in everyone:
+            # Refit looks first: its monitors see the labels of this window while they are new.
+            for player in reversed(everyone):
                 player.learn(window)
             wait_out(began, asked.seconds)
         judge(told, everyone, stream, positive)

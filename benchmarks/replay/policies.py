@@ -89,6 +89,9 @@ class Refit(Player):
     def learn(self, window: int) -> None:
         """Runs the monitors, and waits for what they trigger. A rollback is noted, and its hold lifted as people do."""
         self._after_rollbacks(window)
+        until(
+            lambda: not self.service.api.get("/feedback", model=self.name)["pending"], "every label to find its answer"
+        )
         answer = self.service.api.post("/monitoring/check", {"model": self.name})
         for found in answer["checks"]:
             progress(f"{self.name}, window {window}: {found['monitor']} {found['state']}, {found['reason']}")
