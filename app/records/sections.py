@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.data.tables import DataVersion
 from app.definitions.service import load
 from app.definitions.tables import ModelDefinition
-from app.monitoring.tables import Incident
+from app.incidents.tables import Incident
 from app.registry.swap import Action, live_replicas
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.training.tables import TRAINS, TrainingJob

@@ -1,7 +1,7 @@
 """What a replica answered, counted beside the serving path: a request appends to lists, a thread counts them in bulk.
 
 A ledger belongs to a version in a slot. Its present block takes what is answered; about once a second the block is
-closed, counted (app/monitoring/tally.py) and told to Postgres by `app/serving/bookkeeping.py`. Every request and every
+closed, counted (app/traffic/tally.py) and told to Postgres by `app/serving/bookkeeping.py`. Every request and every
 label is counted; columns and scores up to a budget of cells, beyond which whole requests are left out by chance, and
 their rows counted as skipped. So memory and time are bounded however much is asked.
 """
@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.feedback.answers import LAST_WORD, SPREAD, Answers, id_prefix, write_answers
-from app.monitoring import tally
-from app.monitoring.layout import Layout, kept
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import InputSchema
 from app.serving.loaded import Loaded
+from app.traffic import tally
+from app.traffic.layout import Layout, kept
 
 # A second's worth: comparing so many numbers with their edges takes some two milliseconds. A name costs more.
 CELLS = 2**18

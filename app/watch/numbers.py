@@ -8,10 +8,10 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.feedback.outcomes import Outcomes, outcomes
-from app.monitoring import traffic
 from app.monitoring.sequential import deviation
 from app.monitoring.standing import Standing
-from app.monitoring.traffic import Traffic
+from app.traffic import service as traffic
+from app.traffic.service import Traffic
 from app.watch.tables import Watch
 
 # So far back the version before is looked at, and with fewer of these it is no measure.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.decisions [DRAWS]`: what Refit decides, many times over with the truth known, and on a service."""
+"""`python -m benchmarks.decisions [DRAWS]`: what Refit decides, many times with the truth known, and on a service."""
 
 from benchmarks.decisions import counting, drift, gate, gate_speed, on_service, watches
 from benchmarks.report import progress, report, size

@@ -29,7 +29,6 @@ from alembic.config import Config
 from app import db
 from app.cli.embedded import postgres
 from app.cli.embedded.folder import LOOPBACK, hold, listen_once
-from app.monitoring import traffic
 from app.runtimes import Batch
 from app.runtimes.onnx import decide
 from app.runtimes.schema import Column, Head, InputSchema
@@ -38,6 +37,7 @@ from app.serving.counting import Counting, Key
 from app.serving.directions import Directions
 from app.serving.loaded import Loaded
 from app.settings import Settings
+from app.traffic import service as traffic
 from benchmarks.bench import bodies, load
 from benchmarks.bench.systems import keyed
 from benchmarks.peers import Request

@@ -230,7 +230,9 @@ async def test_of_an_unknown_model_nothing_is_checked(client: httpx.AsyncClient)
     assert (await client.get("/monitoring/watches/7")).json()["code"] == "watch_not_found"
 
 
-async def test_a_version_that_has_just_become_active_has_not_fallen_silent(sessions: Sessions, config: Settings) -> None:
+async def test_a_version_that_has_just_become_active_has_not_fallen_silent(
+    sessions: Sessions, config: Settings
+) -> None:
     await begin(sessions, config, monitors={"drift": {"windows": 1}, "f1": None, "acceptance": None})
     async with sessions() as session, session.begin():
         await serve(session, MODEL, 1, requests=10, column=STEADY)

@@ -12,7 +12,7 @@ from app.db import clock, seconds
 from app.definitions.service import apply, resolve_model
 from app.errors import RefitError, Refused
 from app.events.tables import Event
-from app.monitoring.incidents import open_incident
+from app.incidents.service import open_incident
 from app.registry.tables import ModelVersion
 from app.settings import Settings
 from app.training import service, state

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db import clock
 from app.events.tables import Event
-from app.monitoring.tables import Incident
+from app.incidents.tables import Incident
 from app.registry import swap
 from app.registry.swap import Action, Change
 from app.registry.tables import ModelSlots, ReplicaSlots, SlotHistory

@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.monitoring import tally, traffic
-from app.monitoring.layout import LATENCY, Layout, layout_of
-from app.monitoring.tables import TrafficCounts
 from app.runtimes import Batch, Prediction
 from app.runtimes.onnx import decide
 from app.runtimes.schema import Column, Head, InputSchema, TextInput
 from app.runtimes.texts import batch_of
+from app.traffic import service as traffic
+from app.traffic import tally
+from app.traffic.layout import LATENCY, Layout, layout_of
+from app.traffic.tables import TrafficCounts
 from tests.artifacts import PROFILE, SCHEMA
 
 LAYOUT = layout_of(SCHEMA, PROFILE)

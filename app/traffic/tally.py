@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.monitoring.layout import CHARACTERS, LATENCY, TOTALS, Layout, kept
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import InputSchema
+from app.traffic.layout import CHARACTERS, LATENCY, TOTALS, Layout, kept
 
 Counts = npt.NDArray[np.int64]
 EDGES = np.array(LATENCY)
