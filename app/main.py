@@ -34,7 +34,7 @@ from app.registry.swap import CHANNEL as SLOTS_CHANNEL
 from app.serving.bookkeeping import Bookkeeping
 from app.serving.counting import Counting
 from app.serving.directions import Directions
-from app.serving.predictions import answer_prediction
+from app.serving.predictions import Serving, answer_prediction
 from app.serving.replica import Replica
 from app.serving.router import router as serving
 from app.serving.shadow import Shadow
@@ -92,8 +92,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.replica = Replica(config, own, state.news)
     state.directions = Directions(own)
     counting = Counting()
-    state.counting = counting if config.counting == "on" else None
     state.shadow = Shadow(counting)
+    counts = counting if config.counting == "on" else None
+    state.serving = Serving(config, state.replica, state.directions, counts, state.shadow)
     state.bookkeeping = Bookkeeping(config, own, counting, state.directions)
     state.sender = Sender(config)
     running = [

@@ -1,6 +1,7 @@
 """Small real artifacts: the positive probability is sigmoid(bias + a)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,12 +18,27 @@ SCHEMA = InputSchema(
 )
 
 
-def publish(store: Path, folder: Path, *, bias: float = 0.0, smoke_rows: int = 100) -> str:
+# The reference profile of a version: deciles of `a`, one edge of `b`, three bins of the score.
+PROFILE = {
+    "rows": 100,
+    "columns": {
+        "a": {"kind": "numeric", "edges": [-1.0, 0.0, 1.0], "counts": [25] * 4, "missing": 0},
+        "b": {"kind": "numeric", "edges": [0.5], "counts": [50, 40], "missing": 10},
+    },
+    "heads": {"y": {"scores": {"kind": "numeric", "edges": [0.25, 0.5], "counts": [40, 40, 20], "missing": 0}}},
+}
+
+
+def publish(
+    store: Path, folder: Path, *, bias: float = 0.0, smoke_rows: int = 100, profile: dict[str, Any] | None = None
+) -> str:
     """The digest of a published artifact; another bias is another artifact."""
     folder.mkdir(parents=True)
     onnx.save(_graph(bias), folder / "model.onnx")
     (folder / "schema.json").write_text(SCHEMA.model_dump_json())
     (folder / "smoke.json").write_bytes(orjson.dumps({"rows": [[i / 100, None] for i in range(smoke_rows)]}))
+    if profile is not None:
+        (folder / "profile.json").write_bytes(orjson.dumps(profile))
     unnamed = Manifest(
         format="onnx", model_type="classifier", data_version="d" * 64, code_revision="test", files={}, details={}
     )

@@ -32,6 +32,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "rollback": ("app.cli.slots:rollback", "Back to the version that was active before."),
         "hold": ("app.cli.slots:hold", "Pin the slots: nothing automatic changes them."),
         "unhold": ("app.cli.slots:unhold", "Lift a hold."),
+        "canary": ("app.cli.trials:canary", "Let standby answer a share of the callers: start, stop, show."),
+        "shadow": ("app.cli.trials:shadow", "Ask standby what active has answered: start, stop, show."),
         "history": ("app.cli.slots:history", "Who was active when, and on whose say."),
     },
     "What decides": {
@@ -40,6 +42,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Everything else": {
         "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
+        "report": ("app.cli.report:report", "What became of answers: feedback, learning, metric, show."),
         "record": ("app.cli.records:record", "The change record of a retraining."),
         "archive": ("app.cli.records:archive", "What a job left behind, to be kept elsewhere."),
         "retention": ("app.cli.records:retention", "What is kept for how long: run."),

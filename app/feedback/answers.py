@@ -13,15 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.feedback.tables import AnswerBlock
-
-WORD = 2**32
+LAST_WORD = 2**32 - 1
 # Knuth's multiplier: consecutive numbers are spread over all 32 bits, and each bit of the number reaches the result.
 SPREAD = 2_654_435_761
 
+KEEP = text("""
+    INSERT INTO answer_blocks (
+        block, checksum, model, version, generation, slot, layout, requests, rows, width, offsets, labels)
+    VALUES (
+        :block, :checksum, :model, :version, :generation, :slot, :layout, :requests, :rows, :width, :offsets, :labels)
+    ON CONFLICT DO NOTHING
+""")
 FIND = text("""
     SELECT asked.place, block.model, block.version, block.slot, block.layout, block.checksum, block.requests,
            CASE WHEN block.offsets IS NULL THEN NULL
@@ -73,8 +77,9 @@ class Answered:
     at: datetime
 
 
-def request_id(block: int, checksum: int, number: int) -> str:
-    return f"{block & 0xFFFFFFFFFFFFFFFF:016x}{number:08x}{_check(checksum, number):08x}"
+def id_prefix(block: int) -> str:
+    """The first sixteen digits of all request ids of a block; then its number, and `_check`."""
+    return f"{block & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
 def named(request: uuid.UUID) -> Named:
@@ -97,9 +102,8 @@ def write_answers(
 
 async def keep_answers(session: AsyncSession, key: Mapping[str, Any], answers: Sequence[Answers]) -> None:
     """`key` is model, version, generation, slot and layout. The same block again changes nothing."""
-    rows = [{**key, **found._asdict()} for found in answers]
-    if rows:
-        await session.execute(insert(AnswerBlock).on_conflict_do_nothing(), rows)
+    for found in answers:
+        await session.execute(KEEP, {**key, **found._asdict()})
 
 
 async def find(session: AsyncSession, requests: Sequence[uuid.UUID]) -> dict[uuid.UUID, Answered | None]:
@@ -128,7 +132,7 @@ async def labels_of(session: AsyncSession, asked: Sequence[tuple[Answered, int, 
 
 
 def _check(checksum: int, number: int) -> int:
-    return (number * SPREAD + checksum) % WORD
+    return (number * SPREAD + checksum) & LAST_WORD
 
 
 def _span(raw: bytes) -> tuple[int, int]:

@@ -41,7 +41,7 @@ class Known(NamedTuple):
 
 
 async def lock(session: AsyncSession, model: str) -> None:
-    await session.execute(select(func.pg_advisory_xactlock(func.hashtext(f"feedback:{model}"))))
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"feedback:{model}"))))
 
 
 async def join_pending(session: AsyncSession) -> int:

@@ -92,16 +92,16 @@ async def served_between(session: AsyncSession, model: str, since: datetime, unt
 
 def _by_arrival(since: datetime | None, until: datetime | None) -> Select[Any]:
     of = FeedbackCounts
-    counted: Any = select(of.head, of.kind, of.truth, of.predicted, func.sum(of.n))
-    grouped = counted.group_by(of.head, of.kind, of.truth, of.predicted)
+    columns: tuple[Any, ...] = (of.head, of.kind, of.truth, of.predicted)
+    grouped = select(*columns, func.sum(of.n)).group_by(*columns)
     minute = None if since is None else since.replace(second=0, microsecond=0)
     return _between(grouped, of.at, minute, until)
 
 
 def _by_answer(since: datetime | None, until: datetime | None) -> Select[Any]:
     of = Feedback
-    counted: Any = select(of.head, of.kind, of.truth, of.predicted, func.count())
-    grouped = counted.where(of.state == "joined").group_by(of.head, of.kind, of.truth, of.predicted)
+    columns: tuple[Any, ...] = (of.head, of.kind, of.truth, of.predicted)
+    grouped = select(*columns, func.count()).where(of.state == "joined").group_by(*columns)
     return _between(grouped, of.answered_at, since, until)
 
 

@@ -18,6 +18,27 @@ Counts = npt.NDArray[np.int64]
 EDGES = np.array(LATENCY)
 
 
+class Seen:
+    """The rows and scores of some requests, as arrays."""
+
+    def __init__(self, heads: int) -> None:
+        self.rows = 0
+        self.numeric: list[npt.NDArray[np.float32]] = []
+        self.categorical: list[npt.NDArray[np.object_]] = []
+        self.texts: list[npt.NDArray[np.object_]] = []
+        self.scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(heads)]
+
+    def add(self, rows: int, batch: Batch, predictions: Sequence[Prediction]) -> None:
+        self.rows += rows
+        if batch.texts is not None:
+            self.texts.append(batch.texts)
+        self.numeric.append(batch.numeric)
+        if batch.categorical.size:
+            self.categorical.append(batch.categorical)
+        for of_head, prediction in zip(self.scores, predictions, strict=False):
+            of_head.append(prediction.scores)
+
+
 def empty(layout: Layout) -> Counts:
     return np.zeros(layout.width, np.int64)
 
@@ -38,32 +59,29 @@ def add_labels(layout: Layout, counts: Counts, head: str, indices: Counts) -> No
     counts[place] += np.bincount(indices, minlength=place.stop - place.start)
 
 
-def add_scores(
-    layout: Layout, counts: Counts, schema: InputSchema, predictions: Sequence[Sequence[Prediction]]
-) -> None:
-    """`predictions` of each request, one a head."""
-    for head, of_head in zip(schema.heads, zip(*predictions, strict=True), strict=True):
+def add_scores(layout: Layout, counts: Counts, schema: InputSchema, seen: Seen) -> None:
+    for head, of_head in zip(schema.heads, seen.scores, strict=True):
         name = kept(head.name)
-        scores = np.concatenate([prediction.scores for prediction in of_head])
+        scores = np.concatenate(of_head)
         counts[layout.places["scores", name]] += binned(scores, layout.told["heads"][name]["edges"])[:-1]
 
 
-def add_columns(layout: Layout, counts: Counts, schema: InputSchema, batches: Sequence[Batch]) -> None:
-    """The rows of each request. Columns that the profile does not know are not counted."""
+def add_columns(layout: Layout, counts: Counts, schema: InputSchema, seen: Seen) -> None:
+    """Columns that the profile does not know are not counted."""
     columns = layout.told["columns"]
     if CHARACTERS in columns:
-        lengths = [len(text) for batch in batches if batch.texts is not None for text in batch.texts]
+        lengths = [len(text) for texts in seen.texts for text in texts]
         counts[layout.places["column", CHARACTERS]] += binned(
             np.array(lengths, np.float32), columns[CHARACTERS]["edges"]
         )
         return
-    if schema.numeric:
-        numeric = np.ascontiguousarray(np.concatenate([batch.numeric for batch in batches]).T)
+    if schema.numeric and columns:
+        numeric = np.ascontiguousarray(np.concatenate(seen.numeric).T)
         for name, values in zip(map(kept, schema.numeric), numeric, strict=True):
             if name in columns:
                 counts[layout.places["column", name]] += binned(values, columns[name]["edges"])
-    if schema.categorical:
-        named = np.concatenate([batch.categorical for batch in batches]).T
+    if schema.categorical and columns:
+        named = np.concatenate(seen.categorical).T
         for name, texts in zip(map(kept, schema.categorical), named, strict=True):
             if name in columns:
                 counts[layout.places["column", name]] += _categories(texts.tolist(), columns[name])

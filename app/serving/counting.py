@@ -18,19 +18,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.feedback.answers import Answers, request_id, write_answers
+from app.feedback.answers import LAST_WORD, SPREAD, Answers, id_prefix, write_answers
 from app.monitoring import tally
 from app.monitoring.layout import Layout, kept
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import InputSchema
 from app.serving.loaded import Loaded
 
-# A second's worth: comparing so many numbers with their edges takes some five milliseconds. A name costs more.
-CELLS = 2**20
+# A second's worth: comparing so many numbers with their edges takes some two milliseconds. A name costs more.
+CELLS = 2**18
 COST_OF_A_NAME = 16
 # When a block is closed before its second is over, and how many closed ones wait at most.
 MOST_REQUESTS, MOST_ROWS, MOST_BLOCKS = 2**15, 2**19, 16
 IDLE_SECONDS = 600
+# From here on a request's labels are kept in two bytes each, not eight.
+NARROW_ROWS = 64
 
 Indices = npt.NDArray[np.int64]
 
@@ -54,7 +56,11 @@ class Logged(NamedTuple):
 
 @dataclass
 class Block:
-    """Requests in the order of their ids, as parallel lists: what a request costs is a few appends."""
+    """Requests in the order of their ids, as parallel lists: what a request costs is a few appends.
+
+    Only arrays and numbers are kept: thousands of objects that the garbage collector follows would cost more than all
+    the rest.
+    """
 
     heads: int
     room: int  # rows of which columns and scores may still be counted
@@ -64,13 +70,14 @@ class Block:
     sizes: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     indices: list[list[Indices]] = field(init=False)
-    batches: list[Batch] = field(default_factory=list)
-    predictions: list[Sequence[Prediction]] = field(default_factory=list)
+    seen: tally.Seen = field(init=False)
     logged: list[Logged] = field(default_factory=list)
     rows: int = 0
 
     def __post_init__(self) -> None:
         self.indices = [[] for _ in range(self.heads)]
+        self.seen = tally.Seen(self.heads)
+        self.prefix = id_prefix(self.id)
 
 
 class Counted(NamedTuple):
@@ -98,6 +105,7 @@ class Ledger:
     def __init__(self, key: Key, schema: InputSchema, layout: Layout, full: Callable[[], None]) -> None:
         self.key, self.schema, self.layout = key, schema, layout
         self.idle_since = time.monotonic()
+        self.is_forgotten = False
         self._full = full
         self._lock = threading.Lock()
         self._closed: deque[Block] = deque()
@@ -108,20 +116,19 @@ class Ledger:
 
     def note(self, batch: Batch, predictions: Sequence[Prediction], seconds: float, *, log: bool = False) -> str:
         """The request's id. `seconds` from its body to the version's answer."""
-        rows = len(batch)
+        rows = len(batch.numeric)
         with self._lock:
             block = self._block
             place = len(block.sizes)
             block.sizes.append(rows)
             block.seconds.append(seconds)
-            for known, prediction in zip(block.indices, predictions, strict=True):
-                known.append(prediction.indices)
             block.rows += rows
+            for known, prediction in zip(block.indices, predictions, strict=False):
+                known.append(prediction.indices if rows < NARROW_ROWS else prediction.indices.astype(np.uint16))
             if block.room > 0 and (block.share >= 1.0 or random() < block.share):
                 block.room -= rows
-                block.batches.append(batch)
-                block.predictions.append(predictions)
-            request = request_id(block.id, block.check, place)
+                block.seen.add(rows, batch, predictions)
+            request = f"{block.prefix}{place:08x}{(place * SPREAD + block.check) & LAST_WORD:08x}"
             if log:
                 block.logged.append(Logged(request, batch, predictions))
             if place + 1 >= MOST_REQUESTS or block.rows >= MOST_ROWS:
@@ -175,15 +182,14 @@ class Ledger:
 
     def _count(self, block: Block) -> Counted:
         counts = tally.empty(self.layout)
-        seen = sum(map(len, block.batches))
-        tally.add_totals(counts, requests=len(block.sizes), rows=block.rows, skipped=block.rows - seen)
+        tally.add_totals(counts, requests=len(block.sizes), rows=block.rows, skipped=block.rows - block.seen.rows)
         tally.add_latencies(self.layout, counts, block.seconds)
         labels = [np.concatenate(of_head) for of_head in block.indices]
         for head, indices in zip(self.schema.heads, labels, strict=True):
             tally.add_labels(self.layout, counts, kept(head.name), indices)
-        if block.batches:
-            tally.add_columns(self.layout, counts, self.schema, block.batches)
-            tally.add_scores(self.layout, counts, self.schema, block.predictions)
+        if block.seen.rows:
+            tally.add_columns(self.layout, counts, self.schema, block.seen)
+            tally.add_scores(self.layout, counts, self.schema, block.seen)
         most = max(len(head.labels) for head in self.schema.heads)
         keeps = self.key.slot != "shadow"
         answers = write_answers(block.id, block.check, block.sizes, labels, most) if keeps else None
@@ -212,6 +218,7 @@ class Counting:
         for ledger, counted in found:
             if not counted and time.monotonic() - ledger.idle_since > IDLE_SECONDS:
                 self._ledgers.pop(ledger.key, None)
+                ledger.is_forgotten = True
         return [(ledger, counted) for ledger, counted in found if counted]
 
     def _full(self) -> None:

@@ -5,13 +5,13 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from prometheus_client import Counter
-from starlette.datastructures import State
 from starlette.types import Receive, Scope
 
 from app.auth.requires import authenticate
@@ -28,7 +28,7 @@ from app.serving.counting import Counting
 from app.serving.directions import ROUTING_KEY, Directions
 from app.serving.replica import Replica
 from app.serving.schemas import Classified, ClassifyAnswer
-from app.serving.shadow import Mirrored
+from app.serving.shadow import Mirrored, Shadow
 from app.serving.target import Asked, Target, find
 from app.settings import Settings
 
@@ -42,6 +42,17 @@ SLOW = ThreadPoolExecutor(2, thread_name_prefix="slow-model")
 JSON = (b"content-type", b"application/json")
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What answers: `counting` None where nothing is counted."""
+
+    settings: Settings
+    replica: Replica
+    directions: Directions
+    counting: Counting | None
+    shadow: Shadow
+
+
 async def answer_prediction(scope: Scope, receive: Receive) -> Answer | None:
     """A lane: answers every POST /predict/batch whose body is to be read at all."""
     if refusal(scope, scope["app"].state.settings.max_body_bytes):
@@ -52,16 +63,16 @@ async def answer_prediction(scope: Scope, receive: Receive) -> Answer | None:
 
 async def predict(scope: Scope, receive: Receive) -> Answer:
     """Raises what the body's reader and `find` raise; Unavailable `stale` with strict serving and without a lease."""
-    state = scope["app"].state
-    settings: Settings = state.settings
-    replica: Replica = state.replica
+    # Once: to ask a State for something costs as much as to count a request.
+    serving: Serving = scope["app"].state.serving
+    settings, replica = serving.settings, serving.replica
     read = reader_of(scope)
     body = await read_body(receive, settings.max_body_bytes)
     began = time.perf_counter()
     has_lease = replica.has_lease
     if settings.strict_serving and not has_lease:
         raise Unavailable("This replica has lost its lease.", code="stale", remedy="Ask another replica.")
-    desk = Desk(state, scope, read, body, began)
+    desk = Desk(serving, scope, read, body, began)
     if len(body) <= BYTES_ON_THE_LOOP:
         asked = desk.read()
         if asked.target.version.predictor.is_quick:
@@ -70,7 +81,7 @@ async def predict(scope: Scope, receive: Receive) -> Answer:
             done = await asyncio.get_running_loop().run_in_executor(SLOW, desk.answer, asked)
     else:
         done = await asyncio.get_running_loop().run_in_executor(LARGE, desk.read_and_answer)
-    if done.target.arm == "canary" or state.directions.shadows:
+    if done.target.arm == "canary" or serving.directions.shadows:
         desk.tell(done)
     headers = [JSON, (b"x-request-id", done.request.encode())]
     return Answer(200, headers if has_lease else [*headers, (b"x-model-stale", b"true")], done.body)
@@ -80,18 +91,18 @@ def _served(error: Invalid) -> str:
     return ", ".join(error.details.get("models", ()))
 
 
-async def classify(state: State, model: str | None, row: dict[str, str | None]) -> ClassifyAnswer:
+async def classify(serving: Serving, model: str | None, row: dict[str, str | None]) -> ClassifyAnswer:
     """One row by the active version. Raises what `find` and `to_batch` raise."""
     began = time.perf_counter()
     try:
-        target = find(state.replica, 1, model, "active")
+        target = find(serving.replica, 1, model, "active")
     except Invalid as error:
         # The body has no room for a name: its fields are the columns.
         raise Invalid(error.message, code=error.code, remedy=f"Send ?model= with one of: {_served(error)}.") from None
     schema, batch = target.version.predictor.schema, to_batch([row], target.version.predictor.schema)
     predictions = await asyncio.get_running_loop().run_in_executor(SLOW, target.version.predictor.predict, batch)
     _counter(target.slots.model, target.version.number, target.slot).inc()
-    request = note(state, target, batch, predictions, time.perf_counter() - began)
+    request = note(serving, target, batch, predictions, time.perf_counter() - began)
     heads = {
         head.name: Classified(
             label=prediction.labels(head)[0],
@@ -122,17 +133,17 @@ class Done(NamedTuple):
 class Desk:
     """One request: finds its target, by the caller's key where a canary runs; reads, answers, and counts both."""
 
-    __slots__ = ("_began", "_body", "_key", "_read", "_state", "_target")
+    __slots__ = ("_began", "_body", "_key", "_read", "_serving", "_target")
 
-    def __init__(self, state: State, scope: Scope, read: Read, body: bytes, began: float) -> None:
-        self._state, self._read, self._body, self._began = state, read, body, began
-        self._key = header(scope, ROUTING_KEY) if state.directions.canaries else ""
+    def __init__(self, serving: Serving, scope: Scope, read: Read, body: bytes, began: float) -> None:
+        self._serving, self._read, self._body, self._began = serving, read, body, began
+        self._key = header(scope, ROUTING_KEY) if serving.directions.canaries else ""
         self._target: Target | None = None
 
     def find(self, model: str | None, slot: str) -> Target:
-        target = find(self._state.replica, self._state.settings.max_batch_rows, model, slot)
+        target = find(self._serving.replica, self._serving.settings.max_batch_rows, model, slot)
         if self._key and slot == "active":
-            target = self._state.directions.routed(target, self._key)
+            target = self._serving.directions.routed(target, self._key)
         self._target = target
         return target
 
@@ -157,12 +168,12 @@ class Desk:
             raise
         seconds = time.perf_counter() - self._began
         _counter(target.slots.model, target.version.number, target.slot).inc(len(asked.batch))
-        request = note(self._state, target, asked.batch, predictions, seconds)
+        request = note(self._serving, target, asked.batch, predictions, seconds)
         return Done(request, _body(asked, predictions, request), target, asked, predictions)
 
     def tell(self, done: Done) -> None:
         """To the trial that runs."""
-        directions = self._state.directions
+        directions = self._serving.directions
         model = done.target.slots.model
         if done.target.arm == "canary":
             if model in directions.canaries:
@@ -170,24 +181,26 @@ class Desk:
         elif trial := directions.shadow_of(done.target):
             mirrored = Mirrored(trial, done.asked, done.predictions, self._read, self._body)
             # Not before this answer is on its way.
-            asyncio.get_running_loop().call_soon(self._state.shadow.mirror, mirrored)
+            asyncio.get_running_loop().call_soon(self._serving.shadow.mirror, mirrored)
 
     def _count(self, target: Target | None, error: Exception) -> None:
-        counting: Counting | None = self._state.counting
+        counting = self._serving.counting
         if target is None or counting is None:
             return
         ledger = counting.ledger_of(target.key, target.version)
         (ledger.refused if isinstance(error, RefitError) and error.status < 500 else ledger.failed)()
 
 
-def note(state: State, target: Target, batch: Batch, predictions: Sequence[Prediction], seconds: float) -> str:
+def note(serving: Serving, target: Target, batch: Batch, predictions: Sequence[Prediction], seconds: float) -> str:
     """Counts an answer, and gives its id."""
-    counting: Counting | None = state.counting
+    counting, directions = serving.counting, serving.directions
     if counting is None:
         return os.urandom(16).hex()
-    directions: Directions = state.directions
     drawn = bool(directions.samples) and directions.is_drawn(target.slots.model)
-    return counting.ledger_of(target.key, target.version).note(batch, predictions, seconds, log=drawn)
+    ledger = target.slots.ledgers.get(target.arm)
+    if ledger is None or ledger.is_forgotten:
+        ledger = target.slots.ledgers[target.arm] = counting.ledger_of(target.key, target.version)
+    return ledger.note(batch, predictions, seconds, log=drawn)
 
 
 def _body(asked: Asked, predictions: Sequence[Prediction], request_id: str) -> bytes:

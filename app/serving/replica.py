@@ -57,6 +57,8 @@ class Slots:
     generation: int
     active: Loaded | None
     standby: Loaded | None
+    # Who counts what is answered with these slots, by arm; found once, not at each request.
+    ledgers: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

@@ -55,4 +55,4 @@ async def classify(
     model: Annotated[ModelName | None, Query()] = None,
 ) -> ClassifyAnswer:
     """One text, by its columns: its label with the probability of each. 422 names the columns that the model reads."""
-    return await predictions.classify(request.app.state, model, body)
+    return await predictions.classify(request.app.state.serving, model, body)
