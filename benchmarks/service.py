@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -81,11 +81,14 @@ class Service:
 
 
 @contextmanager
-def running(*options: str) -> Iterator[Service]:
-    """A service that is ready and knows its model types. It is stopped and its folder removed when the block ends."""
+def running(*options: str, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """A service that is ready and knows its model types. It is stopped and its folder removed when the block ends.
+
+    `settings` are variables of its environment, REFIT_… by name.
+    """
     with tempfile.TemporaryDirectory(prefix="refit-") as temporary:
         folder = Path(temporary)
-        with _started(folder, options) as ready:
+        with _started(folder, options, settings or {}) as ready:
             key = Path(ready["key_file"]).read_text().strip()
             # A client without the environment's proxies, and with room for one slow answer.
             http = httpx.Client(base_url=ready["url"], headers={"Authorization": f"Bearer {key}"}, trust_env=False)
@@ -98,9 +101,10 @@ def running(*options: str) -> Iterator[Service]:
 
 
 @contextmanager
-def _started(folder: Path, options: tuple[str, ...]) -> Iterator[Json]:
+def _started(folder: Path, options: tuple[str, ...], settings: Mapping[str, str]) -> Iterator[Json]:
     """What `refit up` says when it is ready. Nothing of this machine's own Refit reaches it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("REFIT_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("REFIT_")}
+    environment = inherited | dict(settings)
     command = (*REFIT_UP, "--data-dir", str(folder), *options)
     with (
         (folder / "up.log").open("w") as log,

@@ -23,7 +23,7 @@ from app.data.sources import SourceOptions, options_of
 from app.definitions.watching import LONG_WATCH_MINUTES, WatchOptions
 from app.gate.criteria import LATENCY, Gate, Mode, Name, parsed
 from app.gate.metrics import METRICS, OF_ONE_CLASS
-from app.monitoring.monitors import MonitorOptions
+from app.monitoring.monitors import MOST_MINUTES, MonitorOptions
 from app.monitoring.monitors import options_of as monitor_of
 from app.runtimes.schema import Label, named
 from app.schemas import FreeJson, Strict
@@ -86,16 +86,25 @@ class Triggers(Strict):
         "run_once", description="a time that nobody ticked for: made up for once, or left out"
     )
     missed_minutes: float = Field(60, gt=0, le=7 * 24 * 60, description="run_once: beyond so many it is left out")
-    cooldown_minutes: float = Field(60, ge=0, description="after a training, automatic triggers wait so long")
-    weekly_budget: int = Field(7, ge=1, description="automatic trainings in any seven days")
+    cooldown_minutes: float = Field(
+        60, ge=0, le=MOST_MINUTES, description="after a training, automatic triggers wait so long"
+    )
+    weekly_budget: int = Field(7, ge=1, le=10_000, description="automatic trainings in any seven days")
 
     @field_validator("schedule")
     @classmethod
     def is_cron(cls, value: str | None) -> str | None:
-        from croniter import croniter  # noqa: PLC0415 - half the definitions have no schedule, the CLI never needs it
+        # Half the definitions have no schedule, and the CLI never needs it.
+        from croniter import CroniterBadDateError, croniter  # noqa: PLC0415
 
-        if value is not None and (len(value.split()) != 5 or not croniter.is_valid(value)):
+        if value is None:
+            return None
+        if len(value.split()) != 5 or not croniter.is_valid(value):
             raise ValueError("not a cron expression of five fields, such as '0 2 * * 0'")
+        try:
+            croniter(value).get_next()
+        except CroniterBadDateError:
+            raise ValueError("no such day ever comes") from None
         return value
 
 
@@ -176,13 +185,20 @@ class Definition(Strict):
     def monitors_are_known(self) -> Self:
         for name, told in self.monitors.items():
             try:
-                self._monitor(name, told)
+                found = self._monitor(name, told)
             except ValidationError as error:
                 first = error.errors()[0]
-                raise ValueError(f"monitors.{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+                where = ".".join(map(str, ("monitors", name, *first["loc"])))
+                raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
             except ValueError as error:
                 raise ValueError(f"monitors.{name}: {error}") from None
+            self._knows_its_head(name, found)
         return self
+
+    def _knows_its_head(self, name: str, found: MonitorOptions | None) -> None:
+        head, known = getattr(found, "head", None), self.data.label_columns
+        if head is not None and head not in known:
+            raise ValueError(f"monitors.{name}.head: {head!r} is no label column; there is {', '.join(known)}")
 
     @property
     def watched(self) -> dict[str, MonitorOptions]:

@@ -1,15 +1,27 @@
 """What is told of answers and of learning, and what is answered to that."""
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from app.schemas import FreeJson, Id, ModelName, Strict
 
 MOST_ITEMS = 10_000
 MOST_POINTS = 1_000
+# Who sends a rate beside the counts may have rounded it.
+ROUNDED = 0.01
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]{1,200}$")]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
@@ -18,7 +30,42 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 LabelText = Annotated[str, StringConstraints(max_length=1_000, pattern=r"^[^\x00]*$")]
-Moment = Annotated[datetime, Field(description="with a time zone; unset: now")]
+# So far ahead the clock of whoever measured may be.
+AHEAD = timedelta(days=1)
+
+
+def _has_come(at: datetime) -> datetime:
+    """A time ahead would be the newest of all for as long as it is; one beyond the calendar cannot be read again."""
+    if at.tzinfo is None:
+        raise ValueError("a time needs a time zone, such as 2026-11-21T03:00:00Z")
+    if not 0 <= at.timestamp() <= (datetime.now(UTC) + AHEAD).timestamp():
+        raise ValueError("neither a time before 1970 nor one that is yet to come")
+    return at
+
+
+Moment = Annotated[datetime, AfterValidator(_has_come), Field(description="with a time zone; unset: now")]
+
+
+def _plainly(what: str) -> WrapValidator:
+    """One sentence in place of one for each type that it might have been."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(what) from None
+
+    return WrapValidator(check)
+
+
+Label = Annotated[
+    bool | Whole | float | LabelText | None,
+    _plainly("a label is a text without NUL of at most 1000 characters, a finite number, true or false"),
+]
+Cycle = Annotated[
+    Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] | Name | None,
+    _plainly("a cycle is a whole number from 0 or a name of at most 200 characters"),
+]
 
 
 class Item(Strict):
@@ -27,7 +74,7 @@ class Item(Strict):
     request_id: RequestId
     row: Annotated[int, Field(ge=0, lt=2**31)] = 0
     head: Name | None = Field(None, description="the label column; unset: the first")
-    label: bool | Whole | float | LabelText | None = None
+    label: Label = None
     accepted: bool | None = None
 
     @model_validator(mode="after")
@@ -82,17 +129,11 @@ class FeedbackSummary(BaseModel):
     invalid: int
 
 
-def _with_zone(at: datetime | None) -> datetime | None:
-    if at is not None and at.tzinfo is None:
-        raise ValueError("a time needs a time zone, such as 2026-11-21T03:00:00Z")
-    return at
-
-
 class LearningRequest(Strict):
     """One learning cycle. A `cycle` that was told before is replaced by nothing: the first word stays."""
 
     model: ModelName | None = None
-    cycle: Annotated[int, Field(ge=0, le=2**63 - 1)] | Name | None = None
+    cycle: Cycle = None
     accept_rate: Share | None = Field(None, description="unset: accepted / (accepted + rejected)")
     accepted: Count | None = None
     rejected: Count | None = None
@@ -101,17 +142,23 @@ class LearningRequest(Strict):
 
     @model_validator(mode="after")
     def has_a_rate(self) -> Self:
-        _with_zone(self.at)
-        if self.accept_rate is None and not (self.accepted or 0) + (self.rejected or 0):
+        if self.accept_rate is None and self._counted is None:
             raise ValueError("send accept_rate, or how many were accepted and rejected")
+        both = None not in (self.accept_rate, self.accepted, self.rejected)
+        if both and self._counted is not None and abs(self.rate - self._counted) > ROUNDED:
+            raise ValueError(f"accept_rate is {self.rate:g}, and accepted / (accepted + rejected) {self._counted:.4g}")
         return self
 
     @property
     def rate(self) -> float:
-        if self.accept_rate is not None:
-            return self.accept_rate
-        accepted, rejected = self.accepted or 0, self.rejected or 0
-        return accepted / (accepted + rejected)
+        rate = self._counted if self.accept_rate is None else self.accept_rate
+        assert rate is not None
+        return rate
+
+    @property
+    def _counted(self) -> float | None:
+        judged = (self.accepted or 0) + (self.rejected or 0)
+        return (self.accepted or 0) / judged if judged else None
 
 
 class LearningAccepted(BaseModel):
@@ -145,11 +192,6 @@ class Point(Strict):
     n: Count | None = Field(None, description="of how many it is the mean")
     at: Moment | None = None
     source: Name = "api"
-
-    @model_validator(mode="after")
-    def has_a_zone(self) -> Self:
-        _with_zone(self.at)
-        return self
 
 
 class PointsRequest(Strict):

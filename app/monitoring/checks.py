@@ -2,12 +2,13 @@
 makes one job of all that a model's monitors found at once.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, insert, or_, select
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +27,8 @@ from app.settings import Settings
 from app.training.attempting import trigger_automatically
 from app.training.schemas import TriggerRequest
 from app.training.tables import TrainingJob
+
+log = logging.getLogger(__name__)
 
 MONITORS = Principal("monitors", "monitors", frozenset({Role.TRAINER}))
 TRIGGER = "monitor"
@@ -48,11 +51,15 @@ class Checked:
 
 
 async def check_due(session: AsyncSession, settings: Settings) -> list[TrainingJob]:
-    """Runs what is due, of every model; the jobs that were made of it."""
+    """Runs what is due, of every model; the jobs that were made of it. What fails with one leaves the others alone."""
     now = await _now(session)
     jobs = []
     for model in await _due(session, now):
-        jobs += (await check(session, settings, await load(session, model), only_due=True))[1]
+        try:
+            async with session.begin_nested():
+                jobs += (await check(session, settings, await load(session, model), only_due=True))[1]
+        except Exception as error:  # noqa: BLE001 - whatever one model's monitors stumble over, the next one is due
+            log.warning("the monitors of %s stumbled (%s: %s)", model, type(error).__name__, error)
     return jobs
 
 
@@ -63,7 +70,7 @@ async def check(
     now = await _now(session)
     known = {row.name: row for row in await list_monitors(session, applied.model)}
     watched = applied.definition.watched
-    due = {name: o for name, o in watched.items() if not only_due or name not in known or known[name].due_at <= now}
+    due = {name: o for name, o in watched.items() if not only_due or _due_at(known.get(name), o, now) <= now}
     subject = await _subject(session, settings.store, applied.model, now)
     found = [await _look(subject, applied.model, name, options, known.get(name)) for name, options in due.items()]
     if trigger:
@@ -101,6 +108,15 @@ async def _due(session: AsyncSession, now: datetime) -> Sequence[str]:
     is_due = or_(MonitorRound.due_at.is_(None), MonitorRound.due_at <= now, MonitorRound.revision != Model.revision)
     query = select(Model.name).outerjoin(MonitorRound, MonitorRound.model == Model.name).where(is_due)
     return (await session.scalars(query.order_by(Model.name))).all()
+
+
+def _due_at(known: Monitor | None, options: MonitorOptions, now: datetime) -> datetime:
+    """By how often the definition says now: it may have changed since the last look."""
+    return now if known is None else known.checked_at + timedelta(minutes=options.every_minutes)
+
+
+def _is(model: str, name: str) -> ColumnElement[bool]:
+    return (Monitor.model == model) & (Monitor.name == name)
 
 
 async def _subject(session: AsyncSession, store: Path, model: str, now: datetime) -> Subject | None:
@@ -229,9 +245,11 @@ async def _next_round(
     now: datetime,
 ) -> None:
     fresh = [now + timedelta(minutes=options.every_minutes) for options in checked.values()]
-    others = [known[name].due_at for name in watched.keys() - checked.keys() if name in known]
+    others = {name: _due_at(known.get(name), options, now) for name, options in watched.items() if name not in checked}
+    for name, at in others.items():
+        await session.execute(update(Monitor).where(_is(applied.model, name), Monitor.due_at != at).values(due_at=at))
     # A model without monitors is looked at again when its definition changes.
-    due = min([*fresh, *others], default=now + timedelta(days=365))
+    due = min([*fresh, *others.values()], default=now + timedelta(days=365))
     values = {"model": applied.model, "revision": applied.revision, "due_at": due}
     kept = upsert(MonitorRound).values(values)
     await session.execute(kept.on_conflict_do_update(index_elements=["model"], set_=values))

@@ -55,6 +55,7 @@ class Bookkeeping:
         self._layouts: set[tuple[str, int]] = set()
         self._wake = asyncio.Event()
         self._closing = False
+        self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="counting")
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -71,7 +72,11 @@ class Bookkeeping:
         self._thread.shutdown()
 
     async def flush(self, *, traffic_too: bool = True) -> None:
-        """Counts and writes. What fails is kept."""
+        """Counts and writes, one caller after the other. What fails is kept."""
+        async with self._turn:
+            await self._flush(traffic_too=traffic_too)
+
+    async def _flush(self, *, traffic_too: bool) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._count)
         try:
             await self._write_answers()

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Query
 
 from app.auth.requires import Operator, Viewer
 from app.definitions.service import resolve_model
+from app.errors import Invalid, told_name
 from app.http import Session
 from app.schemas import Id, ModelName, Page
 from app.trials import service
@@ -44,8 +45,14 @@ async def stop_shadow(body: StopTrial, session: Session, operator: Operator) -> 
 @router.get("/trial")
 async def show_trial(session: Session, _: Viewer, model: ModelName | None = None, head: Head = None) -> ReportView:
     """Both arms of the running trial, else of the last one, with 95 % intervals."""
-    named = (await resolve_model(session, model)).model
-    return await report(session, await service.newest(session, named), head)
+    applied = await resolve_model(session, model)
+    known = applied.definition.data.label_columns
+    if head is not None and head not in known:
+        columns = ", ".join(map(told_name, known))
+        raise Invalid(
+            f"{told_name(head)} is no label column of {applied.model}; there is {columns}.", code="unknown_head"
+        )
+    return await report(session, await service.newest(session, applied.model), head)
 
 
 @router.get("/trials")

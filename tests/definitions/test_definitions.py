@@ -77,6 +77,11 @@ async def test_a_job_keeps_the_revision_that_it_was_triggered_with(session: Asyn
         ({"data": {"source": "ftp", "label": "y"}}, "data"),
         ({"data": {"label": "y"}}, "data"),
         ({"split": {"by": "random"}}, "split.by"),
+        ({"triggers": {"schedule": "0 0 30 2 *"}}, "triggers.schedule"),
+        ({"triggers": {"cooldown_minutes": 1e300}}, "triggers.cooldown_minutes"),
+        ({"monitors": {"f1": {"window_minutes": 1e300}}}, "body"),
+        ({"monitors": {"f1": {"silent_minutes": 1e300}}}, "body"),
+        ({"monitors": {"f1": {"head": "z"}}}, "body"),
         ({"split": {"by": "time"}}, "body"),
         ({"split": {"validation": 0.5, "holdout": 0.45}}, "split"),
         ({"gate": {"criteria": {"f1": {}}}}, "gate.criteria.f1"),
@@ -130,6 +135,21 @@ async def test_a_name_that_would_not_fit_everywhere_is_refused(
     client: httpx.AsyncClient, types: None, name: str
 ) -> None:
     assert (await client.put(f"/models/{name}", json=BODY)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("monitor", "told"),
+    [
+        ({"kind": "accuracy", "head": "z"}, "monitors.m.head: 'z' is no label column; there is y"),
+        ({"kind": "accuracy", "versions": {"1": {"kind": "drift"}}}, "monitors.m: versions.1 cannot change kind"),
+        ({"kind": "drift", "window_minutes": 0}, "monitors.m.window_minutes: Input should be greater than 0"),
+    ],
+)
+async def test_a_monitor_that_cannot_be_is_refused_in_one_plain_sentence(
+    client: httpx.AsyncClient, types: None, monitor: dict[str, Any], told: str
+) -> None:
+    refused = (await client.put("/models/fraud", json=BODY | {"monitors": {"m": monitor}})).json()
+    assert [error["message"] for error in refused["errors"]] == [told]
 
 
 async def test_a_model_keeps_its_type(session: AsyncSession) -> None:

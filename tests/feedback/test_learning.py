@@ -55,6 +55,10 @@ async def test_a_rate_is_reckoned_from_what_was_accepted_and_rejected(client: ht
         {"accept_rate": 0.5, "cycle": -1},
         {"accept_rate": 0.5, "cycle": "\0"},
         {"accept_rate": 0.5, "at": "2026-11-21T03:00:00"},
+        {"accept_rate": 0.5, "at": "9999-12-31T23:59:59-23:00"},
+        {"accept_rate": 0.5, "at": "0001-01-01T00:00:00+23:00"},
+        {"accept_rate": 0.5, "accepted": 9, "rejected": 1},
+        {"accept_rate": 0.5, "cycle": True},
         {"accept_rate": 0.5, "metrics": {"a": "\0"}},
     ],
 )
@@ -75,7 +79,7 @@ async def test_metrics_of_any_name_are_kept_once_and_found_by_name_version_and_t
     assert (first["duplicate"], again["duplicate"]) == (0, 3)
     async with sessions() as session:
         assert [p.value for p in await recent_metric(session, "fraud", "bleu")] == [0.33, 0.31]
-        assert [p.value for p in await recent_metric(session, "fraud", "bleu", version=2)] == [0.33]
+        assert [p.value for p in await recent_metric(session, "fraud", "bleu", version=2)] == [0.33, 0.31]
         since = datetime(2026, 11, 21, tzinfo=UTC)
         assert [p.n for p in await recent_metric(session, "fraud", "bleu", since=since)] == [100]
     listed = (await client.get("/metrics/observations?name=bleu")).json()["data"]

@@ -177,6 +177,42 @@ async def test_only_what_is_due_is_looked_at_and_a_new_definition_is_due_at_once
         assert due == min((await session.scalars(select(Monitor.due_at))).all())
 
 
+async def test_who_asks_for_more_looks_does_not_wait_for_the_one_that_was_due_before(
+    sessions: Sessions, config: Settings
+) -> None:
+    await begin(sessions, config)
+    await check(sessions, config)
+    async with sessions() as session, session.begin():
+        await session.execute(update(Monitor).values(checked_at=clock() - timedelta(seconds=30)))
+        often = {"acceptance": {"kind": "acceptance", "every_minutes": 1}}
+        await factories.define(session, MODEL, triggers=TRIGGERS, monitors=often)
+        await checks.check_due(session, config)
+        assert len((await session.scalars(select(MonitorCheck))).all()) == 3
+        due = await session.scalar(select(MonitorRound.due_at - clock()))
+        assert due is not None
+        assert timedelta(seconds=25) < due < timedelta(seconds=31)
+        shown = select(Monitor.due_at).where(Monitor.name == "acceptance")
+        assert await session.scalar(shown) == await session.scalar(select(MonitorRound.due_at))
+        await session.execute(update(Monitor).values(checked_at=clock() - timedelta(seconds=61)))
+        await session.execute(update(MonitorRound).values(due_at=clock()))
+        await checks.check_due(session, config)
+        names = (await session.scalars(select(MonitorCheck.name).order_by(MonitorCheck.id))).all()
+        assert list(names)[3:] == ["acceptance"]
+
+
+async def test_a_model_whose_monitors_stumble_leaves_the_others_theirs(
+    sessions: Sessions, config: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await begin(sessions, config)
+    await low_acceptance(sessions)
+    async with sessions() as session, session.begin():
+        await factories.define(session, "broken")
+        await session.execute(text("UPDATE model_definitions SET definition = '{}' WHERE model = 'broken'"))
+        jobs = await checks.check_due(session, config)
+    assert [job.model for job in jobs] == [MODEL]
+    assert "the monitors of broken stumbled" in caplog.text
+
+
 async def test_a_monitor_that_the_definition_drops_is_forgotten_but_not_what_it_found(
     sessions: Sessions, config: Settings
 ) -> None:

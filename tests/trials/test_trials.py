@@ -175,6 +175,14 @@ async def test_a_trial_that_cannot_be_is_refused(client: httpx.AsyncClient, two:
     assert (await client.post("/model/canary", json=CANARY | change)).status_code == 422
 
 
+async def test_a_report_by_a_label_column_that_there_is_not_is_refused(
+    api: FastAPI, client: httpx.AsyncClient, two: None
+) -> None:
+    await start(api, client, "canary", CANARY)
+    answer = await client.get("/model/trial?head=nope")
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_head")
+
+
 async def test_the_report_of_a_canary_has_both_arms_with_feedback_and_intervals(
     api: FastAPI, client: httpx.AsyncClient, two: None
 ) -> None:

@@ -20,6 +20,9 @@ from app.schemas import Strict
 
 Numbers = dict[str, Any]
 
+# A leap year. Beyond some thousands of them no calendar knows the time that is meant.
+MOST_MINUTES = 366 * 24 * 60
+
 
 class State(StrEnum):
     OK = "ok"
@@ -42,7 +45,9 @@ class MonitorOptions(Strict):
     kind: str
     every_minutes: float = Field(60, ge=1 / 60, le=7 * 24 * 60, description="how often it looks by itself")
     trigger: bool = Field(True, description="a breach triggers a job; false: it is only told")
-    silent_minutes: float = Field(24 * 60, gt=0, description="unknown for so long: that is told once more")
+    silent_minutes: float = Field(
+        24 * 60, gt=0, le=MOST_MINUTES, description="unknown for so long: that is told once more"
+    )
     versions: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}$")], dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -104,5 +109,6 @@ def options_of(told: Mapping[str, Any]) -> MonitorOptions:
     """The options of a monitor, checked by its kind. Raises ValueError naming the known kinds."""
     kind = told.get("kind")
     if kind not in kinds():
-        raise ValueError(f"kind is {kind!r}; a monitor is one of {', '.join(kinds())}")
+        found = "it names no kind" if kind is None else f"kind is {kind!r}"
+        raise ValueError(f"{found}; a monitor is one of {', '.join(kinds())}")
     return find(str(kind)).Options.model_validate(told)

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from app.feedback.learning import recent_metric
-from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Subject
+from app.monitoring.monitors import MOST_MINUTES, Finding, MonitorOptions, Numbers, State, Subject
 
 
 class Options(MonitorOptions):
@@ -19,8 +19,10 @@ class Options(MonitorOptions):
     window: int = Field(5, ge=1, le=1_000)
     at_least: int = Field(1, ge=1, le=1_000, description="fewer values: unknown")
     average: Literal["mean", "time_weighted"] = "mean"
-    half_life_minutes: float = Field(24 * 60, gt=0)
-    max_age_minutes: float | None = Field(None, gt=0, description="older values do not count  [any age]")
+    half_life_minutes: float = Field(24 * 60, gt=0, le=MOST_MINUTES)
+    max_age_minutes: float | None = Field(
+        None, gt=0, le=MOST_MINUTES, description="older values do not count  [any age]"
+    )
     only_active: bool = Field(True, description="only values of the active version, and of no version")
 
     @model_validator(mode="after")

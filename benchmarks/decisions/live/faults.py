@@ -1,0 +1,78 @@
+"""What is killed and started again while a watch runs."""
+
+import signal
+import time
+
+import psutil
+import psycopg
+
+from app.cli.embedded.folder import LOOPBACK, Servers
+from app.cli.embedded.postgres import DATABASE, USER
+from app.tick import LOCK
+from benchmarks.report import progress
+from benchmarks.service import Service, until
+
+WHO_TICKS = """
+    SELECT activity.client_port FROM pg_locks AS lock JOIN pg_stat_activity AS activity USING (pid)
+    WHERE lock.locktype = 'advisory' AND lock.objid = %s AND lock.granted
+"""
+
+
+def kill_who_ticks(service: Service) -> None:
+    """kill -9 of the API process that holds the ticker's lock. `refit up` starts it again."""
+    ticker = until(lambda: _who_ticks(service), "an API process that ticks", every=0.002)
+    ticker.kill()
+    progress(f"killed the process {ticker.pid}, which held the ticker's lock")
+
+
+def restart_postgres(service: Service) -> float:
+    """Stops it at once, clients or not; `refit up` starts it again. Seconds for which nobody could connect."""
+    [server] = [process for process in service.processes("postgres") if _is_server(process)]
+    began = time.monotonic()
+    server.send_signal(signal.SIGINT)
+    server.wait(30)
+    until(lambda: _connects(service), "Postgres to be back")
+    return time.monotonic() - began
+
+
+def _who_ticks(service: Service) -> psutil.Process | None:
+    with _connection(service) as connection:
+        ports = {port for (port,) in connection.execute(WHO_TICKS, [LOCK])}
+    if not ports:
+        return None
+    return next((each for each in service.processes("app.main") if ports & _ports(each)), None)
+
+
+def _ports(process: psutil.Process) -> set[int]:
+    try:
+        return {each.laddr.port for each in process.net_connections("tcp")}
+    except psutil.Error:
+        return set()
+
+
+def _is_server(process: psutil.Process) -> bool:
+    """The one that `refit up` started, whose children are the backends."""
+    parent = process.parent()
+    return parent is not None and "app.cli" in parent.cmdline()
+
+
+def _connects(service: Service) -> bool:
+    try:
+        with _connection(service):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def _connection(service: Service) -> "psycopg.Connection[tuple[int]]":
+    servers = Servers.model_validate_json((service.folder / "servers.json").read_bytes())
+    connection: psycopg.Connection[tuple[int]] = psycopg.connect(
+        host=LOOPBACK,
+        port=servers.postgres_port,
+        password=servers.postgres_password,
+        user=USER,
+        dbname=DATABASE,
+        autocommit=True,
+        connect_timeout=2,
+    )
+    return connection
