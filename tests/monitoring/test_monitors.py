@@ -106,7 +106,7 @@ def test_a_version_may_have_thresholds_of_its_own() -> None:
     ("declared", "told"),
     [
         ({"x": {"kind": "psychic"}}, "monitors.x: kind is 'psychic'; a monitor is one of"),
-        ({"x": {}}, "monitors.x: kind is None"),
+        ({"x": {}}, "monitors.x: it names no kind"),
         ({"drift": {"max_psi": -1}}, "monitors.drift.max_psi: Input should be greater than 0"),
         ({"drift": {"max_pis": 1}}, "monitors.drift.max_pis: Extra inputs are not permitted"),
         ({"b": {"kind": "metric", "metric": "bleu"}}, "needs min or max"),
