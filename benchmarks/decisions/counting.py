@@ -40,9 +40,10 @@ from app.settings import Settings
 from app.traffic import service as traffic
 from benchmarks.bench import bodies, load
 from benchmarks.bench.systems import keyed
+from benchmarks.decisions import Figure
 from benchmarks.peers import Request
 from benchmarks.peers.model import rows_of, train
-from benchmarks.report import progress, report, size
+from benchmarks.report import report, size
 from benchmarks.service import Service, is_ready, running, until
 
 ROOT = Path(__file__).parents[2]
