@@ -43,7 +43,7 @@ from benchmarks.bench.systems import keyed
 from benchmarks.decisions import Figure
 from benchmarks.peers import Request
 from benchmarks.peers.model import rows_of, train
-from benchmarks.report import report, size
+from benchmarks.report import progress, report, size
 from benchmarks.service import Service, is_ready, running, until
 
 ROOT = Path(__file__).parents[2]
