@@ -108,7 +108,7 @@ def _record(model: Model, watch: Json) -> Iterator[Figure]:
     slots, incidents = model.service.slots(model.name), _incidents(model, watch)
     shown = refit(model.service, "watches", "show", str(watch["id"]))
     yield Figure(
-        f"held, {len(incidents)} incident, the watch says: {watch['reason']}",
+        f"held, {len(incidents)} incident, the watch says: {str(watch['reason']).rstrip('.')}",
         watch["reason"] in str(slots["hold_reason"])
         and [watch["reason"] in incident["title"] for incident in incidents] == [True]
         and watch["reason"].count(".") >= 1
