@@ -1,6 +1,7 @@
 """What Refit decides, drawn many times over with the truth known: how often it decides rightly.
 
-Each module has `simulate(draws) -> list[Figure]` and runs alone: `python -m benchmarks.decisions.gate 1000`.
+`on_service` shows what takes a service that runs. Each other module has `simulate(draws) -> list[Figure]` and runs
+alone: `python -m benchmarks.decisions.gate 1000`.
 """
 
 from dataclasses import dataclass

@@ -276,6 +276,7 @@ async def test_several_automatic_triggers_make_one_job_and_each_stands_in_the_re
     assert isinstance(first, Triggered)
     assert isinstance(second, Triggered)
     assert first.job.id == second.job.id
+    await by_itself(session, config, "data")
     event = (await session.scalars(select(Event).where(Event.kind == "trigger.coalesced"))).one()
     assert (event.job_id, event.evidence) == (first.job.id, {"trigger": "data", "made_by": str(TRAINER)})
 

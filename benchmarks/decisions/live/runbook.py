@@ -38,7 +38,7 @@ def _by_hand(model: Model) -> Iterator[Figure]:
         refit(model.service, "report", "learning", str(rate), "-m", model.name, "--cycle", str(cycle))
     model.service.api.post("/metrics/learning", {"model": model.name, "cycle": 3, "accept_rate": LOW[-1]})
     found = _check(model)
-    told = f"refit monitors check: {silent['state']} without data, then {found['state']}: {found['reason']}"
+    told = f"refit monitors check: {silent['state']} without data, then {found['state']}: {found['reason'].rstrip('.')}"
     numbers = found["numbers"]
     right = (silent["state"], found["state"], numbers["rates"]) == ("unknown", "breached", list(LOW[::-1]))
     yield Figure(told, right)
@@ -48,7 +48,7 @@ def _by_itself(model: Model) -> Iterator[Figure]:
     """Nobody asks: CHECK_INTERVAL_MIN is reduced, as the runbook says, and the next cycle is waited for."""
     service, began = model.service, time.monotonic()
     model.define(monitors=monitors(1 / 60), triggers=COOLDOWN)
-    job = until(lambda: _triggered(model), "the trigger to fire")[0]
+    job = until(lambda: _triggered(model), "the trigger to fire", seconds=120)[0]
     seconds = time.monotonic() - began
     numbers = job["because"]["acceptance"]["numbers"]
     right = (job["reason"], numbers["cycles"], round(numbers["mean"], 4)) == (
@@ -56,7 +56,7 @@ def _by_itself(model: Model) -> Iterator[Figure]:
         len(LOW),
         round(sum(LOW) / len(LOW), 4),
     )
-    yield Figure(f"it fires by itself after {seconds:.1f} s: job {job['job_id']}, {job['reason']}", right)
+    yield Figure(f"it fires by itself after {seconds:.1f} s: job {job['job_id']}, {job['reason'].rstrip('.')}", right)
     ended = service.wait_for(job["job_id"])
     looks = len(_looks(model))
     until(lambda: len(_looks(model)) >= looks + LOOKS, "more looks")

@@ -31,7 +31,8 @@ def canary(model: Model) -> Iterator[Figure]:
     model.tell(*first.values(), *again.values())
     yield from _ended(model, "canary", {"active": 2 * (KEYS - len(standby)), "standby": 2 * len(standby)})
     after = {each.version for each in _by_key(model, standby[:20]).values()}
-    yield Figure(f"after it version {after} answers those keys", after == {slots["active"]})
+    told = ", ".join(map(str, sorted(after)))
+    yield Figure(f"after it version {told} answers those keys", after == {slots["active"]})
 
 
 def shadow(model: Model) -> Iterator[Figure]:

@@ -85,10 +85,19 @@ def _swap(model: Model) -> tuple[int, int, Asked]:
     """The version before, the one that is active now, and an answer of the one before that nobody told about yet."""
     _lift_hold(model)
     slots = model.service.slots(model.name)
+    _wait_for_another_minute(model)
     late = model.ask(ROWS)
     swapped = model.reload()
     model.watch_of(swapped["active"], "watching")
     return slots["active"], swapped["active"], late
+
+
+def _wait_for_another_minute(model: Model) -> None:
+    """Labels are counted by the minute: of one version that is made active twice in a minute, those of both times."""
+    before = model.watch().get("ended_at")
+    if before is not None:
+        next_minute = _at(before) // 60 * 60 + 60
+        until(lambda: time.time() > next_minute, "another minute", seconds=61)
 
 
 def _lift_hold(model: Model) -> None:
@@ -108,7 +117,7 @@ def _record(model: Model, watch: Json) -> Iterator[Figure]:
     slots, incidents = model.service.slots(model.name), _incidents(model, watch)
     shown = refit(model.service, "watches", "show", str(watch["id"]))
     yield Figure(
-        f"held, {len(incidents)} incident, the watch says: {watch['reason']}",
+        f"held, {len(incidents)} incident; the watch says: {str(watch['reason']).rstrip('.')}",
         watch["reason"] in str(slots["hold_reason"])
         and [watch["reason"] in incident["title"] for incident in incidents] == [True]
         and watch["reason"].count(".") >= 1

@@ -93,8 +93,11 @@ def heard_of(service: Service, ears: Heard, inside: Heard, secret: str) -> Itera
     for _, _, headers, body in ears.tries:
         Webhook(secret).verify(body, headers)
     failed = [status or "hung" for status, *_ in ears.tries if status != 204]
-    sentence = f"{len(happened)} events, {len(told)} messages taken, each id once, after it {failed}"
-    yield Figure(sentence.replace("[", "").replace("]", ""), told == happened and set(ids.values()) == {1})
+    before = ", ".join(map(str, failed))
+    yield Figure(
+        f"{len(happened)} events, {len(told)} messages taken, before that: {before}",
+        told == happened and set(ids.values()) == {1},
+    )
     yield _refused(service, inside)
 
 
