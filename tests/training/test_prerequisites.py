@@ -222,8 +222,17 @@ async def test_what_was_active_or_passed_against_another_version_does_not_wait(
     await state.complete(session, await claim(session), candidate(incumbent=1))
     await swap.stage(session, Change("fraud", "refit"), 2)
     assert (await look(session, config))[1]["candidate_waits"].value == 2
+    await swap.reload(session, Change("fraud", "alice"), watch_minutes=0)
+    await swap.rollback(session, Change("fraud", "alice", "worse"), 1, hold=False)
+    # It stands by again, and was found to be worse: nobody will reload it.
+    assert (await look(session, config))[1]["candidate_waits"].passed
+    await session.execute(text("UPDATE model_slots SET hold_reason = NULL, standby = NULL"))
+    assert isinstance(await by_itself(session, config), Triggered)
+    await state.complete(session, await claim(session), candidate(incumbent=1))
+    await swap.stage(session, Change("fraud", "refit"), 3)
+    assert (await look(session, config))[1]["candidate_waits"].value == 3
     for otherwise in ("incumbent = NULL", "incumbent = 1, verdict = 'inconclusive'"):
-        await session.execute(text(f"UPDATE model_versions SET {otherwise} WHERE number = 2"))
+        await session.execute(text(f"UPDATE model_versions SET {otherwise} WHERE number = 3"))
         assert (await look(session, config))[1]["candidate_waits"].passed
 
 

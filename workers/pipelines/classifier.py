@@ -115,10 +115,10 @@ def plan(run: Run) -> dict[str, Any]:
 
 def _start(run: Run, prepared: "Prepared") -> "Start | str | None":
     """What to start from; None where nobody asked for it, or why it cannot be."""
-    from workers.ml.incremental import start_of
-
     if run.base is None:
         return None
+    from workers.ml.incremental import start_of
+
     start = start_of(run.base, prepared.schema, _families(run))
     if isinstance(start, str):
         run.log(f"trains in full, and not from version {run.base.version}: {start}")
