@@ -70,10 +70,18 @@ texts: $(READY) ## Texts end to end over HTTP: N=77 labels of banking77 in fp32 
 bench-texts: $(READY) ## Texts embedded a second, N=5 rounds beside sentence-transformers
 	$(BIN)/python -m benchmarks.texts.throughput $(N)
 
+decisions: $(READY) ## Gate, drift and watches drawn N=1000 times with the truth known; counting; all of it on a service
+	$(BIN)/python -m benchmarks.decisions $(N)
+
+replay: $(READY) ## A real stream with drift: never retrained, each time, and by Refit; CSV=… DEFINITION=… ROWS=1000
+	$(BIN)/python -m benchmarks.replay $(if $(CSV),--csv $(CSV)) $(if $(DEFINITION),--definition $(DEFINITION)) \
+		$(if $(ROWS),--rows $(ROWS)) $(if $(FIRST),--first $(FIRST)) $(if $(HISTORY),--history $(HISTORY))
+
 images: $(READY) ## Both images by buildah (BUILD_OPTIONS=…), and a job through containers of them
 	$(BIN)/python -m benchmarks.images $(BUILD_OPTIONS)
 
-SHOWN := runbook datasets burst kills api-process latency bench swaps chaos verify bad-input texts bench-texts
+SHOWN := runbook datasets burst kills api-process latency bench swaps chaos verify bad-input texts bench-texts \
+	decisions replay
 
 show: $(READY) ## All of these, one after the other
 	@short=; for shown in $(SHOWN); do $(MAKE) --no-print-directory $$shown || short="$$short $$shown"; done; \

@@ -20,8 +20,8 @@ from app.definitions.router import router as definitions
 from app.events.router import router as events
 from app.express import Express
 from app.feedback.router import router as feedback
-from app.monitoring.checks_router import router as monitoring
-from app.monitoring.router import router as incidents
+from app.incidents.router import router as incidents
+from app.monitoring.router import router as monitoring
 from app.news import News
 from app.notifications.dispatcher import keep_telling
 from app.notifications.router import router as notifications

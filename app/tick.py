@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.feedback.joining import join_pending
 from app.monitoring.checks import check_due
-from app.monitoring.chores import tidy
 from app.queue import Bell
 from app.records import retention
+from app.records.tidy import tidy
 from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due

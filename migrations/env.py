@@ -8,10 +8,12 @@ import app.data.tables
 import app.definitions.tables
 import app.events.tables
 import app.feedback.tables
+import app.incidents.tables
 import app.monitoring.tables
 import app.notifications.tables
 import app.records.tables
 import app.registry.tables
+import app.traffic.tables
 import app.training.tables
 import app.trials.tables
 import app.watch.tables  # noqa: F401 - each import puts its tables into the metadata

@@ -1,7 +1,7 @@
 """What one attempt does: take the data, train by the pipeline, publish the files, judge what was published."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -23,25 +23,32 @@ from app.definitions.service import load
 from app.gate import Seen, comparison, judge
 from app.registry import artifacts
 from app.registry.artifacts import ArtifactCorrupt, Manifest
+from app.registry.lineage import learnt_from
 from app.registry.tables import ModelSlots, ModelVersion
 from app.runtimes import Predictor
 from app.training.tables import TrainingJob
-from workers.pipeline import Candidate, Pipeline, PipelineError, Run, TrainingData
+from workers.pipeline import Base, Candidate, Pipeline, PipelineError, Run, TrainingData
 from workers.progress import Progress
+from workers.strategy import base_of, load_base, with_strategy
 
 Tell = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that was read from Postgres: what is asked for, on which rows, judged against which version."""
+    """All that was read from Postgres: what is asked for, on which rows, from where, judged against which version.
+
+    The data of a version is all that it, or what it goes back to, was trained on.
+    """
 
     job: TrainingJob
     definition: Definition
     version: DataVersion
     snapshot: Snapshot
     incumbent: ModelVersion | None
-    incumbents_data: DataVersion | None
+    incumbents_data: Sequence[DataVersion | None]
+    base: ModelVersion | None
+    bases_data: Sequence[DataVersion | None]
 
 
 async def take_inputs(
@@ -54,26 +61,32 @@ async def take_inputs(
     progress("stage", name="snapshot", state="started")
     definition = (await load(session, job.model, job.definition_revision)).definition
     version = await _data_version(session, store, job, definition, progress)
-    tell({"kind": "figures", "data_digest": version.digest})
+    slots = await session.get_one(ModelSlots, job.model)
+    base = await base_of(session, job, slots)
+    tell({"kind": "figures", "data_digest": version.digest, "base": base.number if base else None})
     snapshot = snapshots.load(store, version, definition)
     await _require_new_samples(session, job, definition, snapshot)
-    slots = await session.get_one(ModelSlots, job.model)
     incumbent = await session.get_one(ModelVersion, (job.model, slots.active)) if slots.active else None
-    theirs = await session.get(DataVersion, (job.model, incumbent.data_version)) if incumbent else None
+    theirs = await learnt_from(session, incumbent) if incumbent else []
+    bases = await learnt_from(session, base) if base else []
     progress("log", message=f"data version {version.digest[:12]}: {version.rows} rows, {version.counts}")
     progress("stage", name="snapshot", state="finished")
-    return Inputs(job, definition, version, snapshot, incumbent, theirs), pipeline, progress
+    return Inputs(job, definition, version, snapshot, incumbent, theirs, base, bases), pipeline, progress
 
 
 def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> dict[str, Any]:
     """The pipeline's stages, then `publish` and `gate`; for a dry run the plan alone."""
     job = inputs.job
-    run = _run(store, inputs, pipeline, progress, fence)
+    base = load_base(store, job, inputs.base, pipeline)
+    if isinstance(base, str):
+        progress("log", message=f"trains in full: {base}")
+    run = _run(store, inputs, pipeline, progress, fence, base if isinstance(base, Base) else None)
     if job.stages is not None:
         return {"outcome": "data"}
     if job.dry_run:
-        return {"outcome": "plan", "plan": pipeline.plan(run)}
-    candidate = pipeline.train(run)
+        strategy = {"strategy": job.strategy, "base": run.base.version if run.base else None}
+        return {"outcome": "plan", "plan": pipeline.plan(run) | strategy}
+    candidate = with_strategy(pipeline.train(run), base)
     with run.stage("publish"):
         manifest = artifacts.publish(store, candidate.folder, _manifest(inputs, candidate))
     with run.stage("gate"):
@@ -144,7 +157,7 @@ async def _require_new_samples(
         )
 
 
-def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> Run:
+def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int, base: Base | None) -> Run:
     job, snapshot = inputs.job, inputs.snapshot
     folder = artifacts.staging_of(store, job.id, fence)
     checkpoints = artifacts.checkpoints_of(store, job.checkpoint_of or job.id)
@@ -172,6 +185,7 @@ def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fe
         memory_scale=job.memory_scale,
         gate=inputs.definition.gate,
         report=progress,
+        base=base,
     )
 
 
@@ -199,7 +213,7 @@ def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifes
         mode=inputs.definition.gate_mode,
         data_version=snapshot.digest,
         seed=seed,
-        seen=_seen(store, inputs, holdout),
+        seen=_seen(store, inputs, holdout, candidate.details["base"]),
     )
     measured = {c.name: c.candidate for c in report.criteria if c.candidate is not None and c.slice is None}
     metrics = measured | {f"validation_{name}": value for name, value in candidate.metrics.items()}
@@ -221,14 +235,16 @@ def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifes
         "metrics": metrics,
         "comparison": comparison(report),
         "gate": gate,
+        "base": candidate.details["base"],
     }
 
 
-def _seen(store: Path, inputs: Inputs, holdout: pa.Table) -> Seen:
-    mine = leaks.seen(holdout, inputs.version, inputs.version, store)
+def _seen(store: Path, inputs: Inputs, holdout: pa.Table, base: int | None) -> Seen:
+    mine = [inputs.version, *(inputs.bases_data if base is not None else [])]
+    by_candidate = leaks.seen_by_any(holdout, inputs.version, mine, store)
     if inputs.incumbent is None:
-        return Seen(mine, None)
-    return Seen(mine, leaks.seen(holdout, inputs.version, inputs.incumbents_data, store))
+        return Seen(by_candidate, None)
+    return Seen(by_candidate, leaks.seen_by_any(holdout, inputs.version, inputs.incumbents_data, store))
 
 
 def _load(store: Path, digest: str) -> Predictor:

@@ -17,6 +17,7 @@ async def publish(session: AsyncSession) -> None:
             "queue": found.queue,
             "params_schema": found.params.model_json_schema(),
             "stages": [[stage, share] for stage, share in found.stages.items()],
+            "incremental": found.incremental,
             "published_at": clock(),
         }
         upsert = insert(ModelType).values(name=name, **row)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from app.gate.criteria import Gate
-from app.runtimes.schema import TextInput
+from app.runtimes.schema import InputSchema, TextInput
 
 SplitName = Literal["train", "validation", "holdout"]
 
@@ -71,16 +71,32 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class Base:
+    """The version that was active, for a training to start from: its artifact, verified by digest.
+
+    `details` are what its own training recorded, such as family and hyperparameters.
+    """
+
+    version: int
+    format: str
+    folder: Path
+    schema: InputSchema
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Candidate:
     """What `train` leaves: a folder of artifact files, of a format that has a runtime, with figures to record.
 
-    `metrics` are the validation-side figures; the gate measures its own on the holdout.
+    `metrics` are the validation-side figures; the gate measures its own on the holdout. `full_because` says why nothing
+    of `run.base` is in it although there was one.
     """
 
     format: str
     folder: Path
     metrics: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)  # e.g. chosen family, hyperparameters, trials
+    full_because: str | None = None
 
 
 class Reporter(Protocol):
@@ -97,6 +113,7 @@ class Run:
     attempt and is the same for every attempt of the job and for a job that resumes it: write a file there whole
     (write, fsync, rename), and skip on the next attempt what it shows to be done. `shared` is that of every job and
     worker, for what can be computed again and named by what it was computed from. `threads` are this attempt's cores.
+    `base` is what to start from; None: train in full.
     """
 
     params: Any
@@ -109,6 +126,7 @@ class Run:
     memory_scale: float  # 1.0; 0.5 after an attempt that ran out of memory: halve the batch, double the accumulation
     gate: Gate  # what will be asked of the candidate, so that a threshold can aim at it
     report: Reporter
+    base: Base | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -139,6 +157,7 @@ class Pipeline:
     stages: Mapping[str, float]  # name → its rough share of the whole time; progress and ETA are weighted with it
     train: Callable[[Run], Candidate]
     plan: Callable[[Run], dict[str, Any]]  # for a dry run: what would be done and its estimated cost; trains nothing
+    incremental: bool = False  # `train` can start from `run.base`
 
 
 def names() -> list[str]:

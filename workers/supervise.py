@@ -173,7 +173,7 @@ class Attempt:
     async def _write_outcome(self, session: AsyncSession, outcome: dict[str, Any]) -> None:
         kind = outcome.pop("outcome")
         if kind == "candidate":
-            figures = {name: outcome[name] for name in ("metrics", "comparison", "gate")}
+            figures = {name: outcome[name] for name in ("metrics", "comparison", "gate", "base")}
             if await state.complete(session, self._claim, outcome["version"], **figures) is not None:
                 await promote(session, self._job.model)
                 shutil.rmtree(self._checkpoints(), ignore_errors=True)

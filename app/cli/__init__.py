@@ -42,12 +42,12 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Everything else": {
         "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
-        "report": ("app.cli.report:report", "What became of answers: feedback, learning, metric, show."),
         "record": ("app.cli.records:record", "The change record of a retraining."),
         "archive": ("app.cli.records:archive", "What a job left behind, to be kept elsewhere."),
         "retention": ("app.cli.records:retention", "What is kept for how long: run."),
         "incidents": ("app.cli.incidents:incidents", "Incidents: list, show, open, ack, close."),
         "notifications": ("app.cli.notifications:notifications", "Who is told of what: targets, rules, deliveries."),
+        "report": ("app.cli.report:report", "What became of answers: feedback, learning, metric, show."),
         "keys": ("app.cli.keys:keys", "API keys: create, list, revoke, bootstrap."),
     },
 }

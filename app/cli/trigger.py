@@ -46,6 +46,11 @@ def _params(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> di
     metavar="NAME=VALUE",
     help="Laid over the definition's training.",
 )
+@click.option(
+    "--strategy",
+    type=click.Choice(["full", "incremental"]),
+    help="incremental: start from the active version.  [the definition's]",
+)
 @click.option("--priority", type=click.Choice(["high", "normal"]), default="normal", show_default=True)
 @click.option("--reason", help="Why; kept with the job.")
 @click.option("--note", help="Anything else; kept with the job.")

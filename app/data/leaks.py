@@ -4,6 +4,7 @@ The split keeps them apart within a model (splits.py); this looks at the rows th
 lets pass: a holdout that has grown into what the incumbent was trained on, or a row whose time was changed.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,18 @@ def seen(rows: pa.Table, judged: DataVersion, trained: DataVersion | None, store
     if isinstance(learnt, str) or lacking:
         return learnt if isinstance(learnt, str) else _lacks(judged, lacking[0])
     mask: Mask = np.isin(_identities(rows, judged, known), learnt)
+    return mask
+
+
+def seen_by_any(rows: pa.Table, judged: DataVersion, trained: Sequence[DataVersion | None], store: Path) -> Mask | str:
+    """As `seen`, of a version that goes back to others: what any of them was trained on, it was. Where nobody knows
+    of one, nobody knows."""
+    mask: Mask = np.zeros(rows.num_rows, np.bool_)
+    for version in trained:
+        found = seen(rows, judged, version, store)
+        if isinstance(found, str):
+            return found
+        mask |= found
     return mask
 
 

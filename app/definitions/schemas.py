@@ -28,6 +28,9 @@ from app.monitoring.monitors import options_of as monitor_of
 from app.runtimes.schema import Label, named
 from app.schemas import FreeJson, Strict
 
+# Every row trains from nothing, or what is active is trained on.
+Strategy = Literal["full", "incremental"]
+
 MonitorName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 # Runbook 002, "When to Retrain", and runbook 003.
@@ -112,6 +115,7 @@ class Definition(Strict):
     label: LabelOptions | None = Field(None, description="a language model gives the labels before each training")
     split: Split = Field(default_factory=Split)
     training: FreeJson = Field(default_factory=dict, description="the parameters of the type's pipeline")
+    strategy: Strategy = Field("full", description="incremental: starts from the active version, where the type can")
     queue: str | None = Field(None, description="cpu or gpu; unset: the type's own")
     prerequisites: Prerequisites = Field(default_factory=Prerequisites)
     gate: Gate = Field(default_factory=Gate)

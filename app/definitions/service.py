@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.data.splits import check_change
 from app.data.tables import DataVersion
-from app.definitions.schemas import Definition
+from app.definitions.schemas import Definition, Strategy
 from app.definitions.tables import Model, ModelDefinition, ModelType
 from app.errors import Invalid, NotFound, Refused
 from app.events.record import record
@@ -32,10 +32,10 @@ class Applied:
 async def apply(session: AsyncSession, model: str, definition: Definition, *, actor: str) -> Applied:
     """Makes `definition` the current one. Applying the same again changes nothing and makes no revision.
 
-    Raises Invalid for an unknown type or parameters that its pipeline refuses; Refused where the type or a holdout row
-    would change its place.
+    Raises Invalid for an unknown type, parameters or a strategy that its pipeline refuses; Refused where the type or a
+    holdout row would change its place.
     """
-    await check_training(session, definition.type, definition.training)
+    check_strategy(await check_training(session, definition.type, definition.training), definition.strategy)
     row = await session.get(Model, model, with_for_update=True)
     if row is None:
         return await _create(session, model, definition, actor)
@@ -78,6 +78,17 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
             errors=errors,
         )
     return published
+
+
+def check_strategy(model_type: ModelType, strategy: Strategy) -> None:
+    """Raises Invalid `strategy_unsupported` where a training of the type cannot start from the active version."""
+    if strategy == "incremental" and not model_type.incremental:
+        raise Invalid(
+            f"A training of type {model_type.name} cannot start from the active version.",
+            code="strategy_unsupported",
+            remedy="Set strategy to full; GET /training/types says which types are incremental.",
+            field="strategy",
+        )
 
 
 def _expected(error: jsonschema.ValidationError) -> str:

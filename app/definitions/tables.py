@@ -39,4 +39,7 @@ class ModelType(Base):
     queue: Mapped[str]
     params_schema: Mapped[dict[str, Any]]
     stages: Mapped[list[Any]] = mapped_column(comment="[[name, share], …] in order")
+    incremental: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="whether a training can start from the active version"
+    )
     published_at: Mapped[CreatedAt]

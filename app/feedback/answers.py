@@ -89,14 +89,11 @@ def named(request: uuid.UUID) -> Named:
     )
 
 
-def write_answers(
-    block: int, checksum: int, sizes: Sequence[int], labels: Sequence[npt.NDArray[np.int64]], most: int
-) -> Answers:
-    """`labels` of all rows, by head; `most` is how many labels a head has at most."""
-    rows = sum(sizes)
-    width = 1 if most <= 256 else 2
+def write_answers(block: int, checksum: int, sizes: Sequence[int], labels: Sequence[npt.NDArray[Any]]) -> Answers:
+    """`labels` of all rows, by head: uint8, or uint16 where a head has more than 256."""
+    rows, width = len(labels[0]), labels[0].itemsize
     offsets = None if rows == len(sizes) else np.cumsum([0, *sizes]).astype(">u4").tobytes()
-    told = b"".join(of_head.astype(">u2" if width == 2 else np.uint8).tobytes() for of_head in labels)
+    told = b"".join(of_head.astype(of_head.dtype.newbyteorder(">")).tobytes() for of_head in labels)
     return Answers(block, checksum, len(sizes), rows, width, offsets, told)
 
 

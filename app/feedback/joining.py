@@ -13,7 +13,7 @@ from app.events.record import REFIT, record
 from app.feedback.answers import Answered, find, labels_of
 from app.feedback.matching import Fault, Matched, match
 from app.feedback.statements import COUNT, DUE, DUE_MODELS, GIVE_UP, SETTLE, TOLD_TODAY
-from app.monitoring import traffic
+from app.traffic import service as traffic
 
 # So many are looked at again by one turn of the chore.
 MOST_AT_ONCE = 5_000

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock, seconds
 from app.feedback.tables import PredictionLog
-from app.monitoring.layout import kept
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import InputSchema
+from app.traffic.layout import kept
 
 DAY_SECONDS = 86_400
 DEFAULT_DAYS = 7.0

@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.feedback.tables import AnswerBlock, Feedback, FeedbackCounts
-from app.monitoring import traffic
+from app.traffic import service as traffic
 
 By = Literal["arrival", "answer"]
 

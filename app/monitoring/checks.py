@@ -196,8 +196,12 @@ async def _keep(
     kept = upsert(Monitor).values(state)
     await session.execute(kept.on_conflict_do_update(index_elements=["model", "name"], set_=state))
     changed = (checked.before or State.UNKNOWN) != checked.finding.state
-    is_first = checked.before is None and checked.finding.state == State.OK
-    if subject and ((changed and not is_first) or _has_become_long(checked, known, since, now, options)):
+    is_ok_from_the_first = checked.before is None and checked.finding.state == State.OK
+    # A version that has just become active has not been asked anything yet: nobody has fallen silent.
+    is_new = checked.finding.state == State.UNKNOWN and known is not None and known.version != version
+    if subject and (
+        (changed and not is_ok_from_the_first and not is_new) or _has_become_long(checked, known, since, now, options)
+    ):
         await _tell(session, checked, subject.version)
 
 

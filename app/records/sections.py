@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.data.tables import DataVersion
 from app.definitions.service import load
 from app.definitions.tables import ModelDefinition
-from app.monitoring.tables import Incident
+from app.incidents.tables import Incident
 from app.registry.swap import Action, live_replicas
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.training.tables import TRAINS, TrainingJob
@@ -65,9 +65,22 @@ async def definition_of(session: AsyncSession, job: TrainingJob) -> Json:
     return told | {"compared_with": before, "differences": differences}
 
 
-async def configuration_of(_: AsyncSession, job: TrainingJob) -> Json:
-    named = ("model_type", "params", "stages", "labelling", "queue", "memory_scale", "checkpoint_of")
-    return {name: getattr(job, name) for name in named if getattr(job, name) is not None}
+async def configuration_of(session: AsyncSession, job: TrainingJob) -> Json:
+    named = (
+        "model_type",
+        "params",
+        "strategy",
+        "base",
+        "stages",
+        "labelling",
+        "queue",
+        "memory_scale",
+        "checkpoint_of",
+    )
+    told = {name: getattr(job, name) for name in named if getattr(job, name) is not None}
+    version = await _version(session, job)
+    because = version.details.get("full_because") if version else None
+    return told | ({"full_because": because} if because else {})
 
 
 async def evaluation_of(session: AsyncSession, job: TrainingJob) -> Json | None:

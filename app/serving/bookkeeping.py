@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.feedback.answers import Answers, keep_answers
 from app.feedback.log import Entry, entry_of, keep_log
-from app.monitoring import traffic
-from app.monitoring.layout import Layout
-from app.monitoring.tally import Counts
 from app.serving.counting import Counting, Key, Ledger
 from app.serving.directions import Directions, Seen
 from app.settings import Settings
+from app.traffic import service as traffic
+from app.traffic.layout import Layout
+from app.traffic.tally import Counts
 
 log = logging.getLogger(__name__)
 

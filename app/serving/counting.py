@@ -1,7 +1,7 @@
 """What a replica answered, counted beside the serving path: a request appends to lists, a thread counts them in bulk.
 
 A ledger belongs to a version in a slot. Its present block takes what is answered; about once a second the block is
-closed, counted (app/monitoring/tally.py) and told to Postgres by `app/serving/bookkeeping.py`. Every request and every
+closed, counted (app/traffic/tally.py) and told to Postgres by `app/serving/bookkeeping.py`. Every request and every
 label is counted; columns and scores up to a budget of cells, beyond which whole requests are left out by chance, and
 their rows counted as skipped. So memory and time are bounded however much is asked.
 """
@@ -9,32 +9,32 @@ their rows counted as skipped. So memory and time are bounded however much is as
 import os
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from random import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from app.feedback.answers import LAST_WORD, SPREAD, Answers, id_prefix, write_answers
-from app.monitoring import tally
-from app.monitoring.layout import Layout, kept
+from app.metrics import PREDICTIONS
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import InputSchema
 from app.serving.loaded import Loaded
+from app.traffic import tally
+from app.traffic.layout import Layout, kept
 
-# A second's worth: comparing so many numbers with their edges takes some two milliseconds. A name costs more.
-CELLS = 2**18
+# A second's worth: comparing so many numbers with their edges takes a millisecond. A name costs more.
+CELLS = 2**17
 COST_OF_A_NAME = 16
 # When a block is closed before its second is over, and how many closed ones wait at most.
 MOST_REQUESTS, MOST_ROWS, MOST_BLOCKS = 2**15, 2**19, 16
 IDLE_SECONDS = 600
-# From here on a request's labels are kept in two bytes each, not eight.
-NARROW_ROWS = 64
 
-Indices = npt.NDArray[np.int64]
+Labels = npt.NDArray[Any]  # of uint8, or uint16
 
 
 class Key(NamedTuple):
@@ -54,30 +54,44 @@ class Logged(NamedTuple):
     predictions: Sequence[Prediction]
 
 
-@dataclass
 class Block:
-    """Requests in the order of their ids, as parallel lists: what a request costs is a few appends.
+    """Requests in the order of their ids. What is kept of one is copied into arrays that stand ready.
 
-    Only arrays and numbers are kept: thousands of objects that the garbage collector follows would cost more than all
-    the rest.
+    To hold on to what a request was answered with would cost more than all the rest, also for a few of them: each next
+    one would be answered in memory that is cold, and the garbage collector would follow what is held.
     """
 
-    heads: int
-    room: int  # rows of which columns and scores may still be counted
-    share: float  # of the requests for which that is done
-    id: int = field(default_factory=lambda: int.from_bytes(os.urandom(8), "big", signed=True))
-    check: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
-    sizes: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    indices: list[list[Indices]] = field(init=False)
-    seen: tally.Seen = field(init=False)
-    logged: list[Logged] = field(default_factory=list)
-    rows: int = 0
-
-    def __post_init__(self) -> None:
-        self.indices = [[] for _ in range(self.heads)]
-        self.seen = tally.Seen(self.heads)
+    def __init__(self, schema: InputSchema, room: int, share: float) -> None:
+        self.id = int.from_bytes(os.urandom(8), "big", signed=True)
+        self.check = int.from_bytes(os.urandom(4), "big")
         self.prefix = id_prefix(self.id)
+        self.share = share  # of the requests of which columns and scores are counted
+        self.rows = 0
+        self.sizes, self.seconds = array("I"), array("d")
+        wide = max(len(head.labels) for head in schema.heads) > 256
+        self.indices: list[Labels] = [np.empty(MOST_ROWS, np.uint16 if wide else np.uint8) for _ in schema.heads]
+        self.seen = tally.Seen(schema, room)
+        self.logged: list[Logged] = []
+
+    def holds(self, rows: int) -> bool:
+        """Whether so many more have a place."""
+        return len(self.sizes) < MOST_REQUESTS and self.rows + rows <= MOST_ROWS
+
+    def add(self, rows: int, batch: Batch, predictions: Sequence[Prediction], seconds: float) -> str:
+        """The request's id."""
+        place, first = len(self.sizes), self.rows
+        self.sizes.append(rows)
+        self.seconds.append(seconds)
+        self.rows = first + rows
+        for indices, prediction in zip(self.indices, predictions, strict=False):
+            indices[first : self.rows] = prediction.indices
+        if self.seen.room and (self.share >= 1.0 or random() < self.share):
+            self.seen.add(rows, batch, predictions)
+        return f"{self.prefix}{place:08x}{(place * SPREAD + self.check) & LAST_WORD:08x}"
+
+    def labels(self) -> list[Labels]:
+        """By head, of all rows."""
+        return [indices[: self.rows] for indices in self.indices]
 
 
 class Counted(NamedTuple):
@@ -110,30 +124,22 @@ class Ledger:
         self._lock = threading.Lock()
         self._closed: deque[Block] = deque()
         self._missed, self._rows = Missed(), 0
+        slot = "standby" if key.slot == "canary" else key.slot
+        self._rows_answered = PREDICTIONS.labels(key.model, key.version, slot)
         names = len(schema.categorical) + (schema.text is not None)
         self._cost = max(1, len(schema.numeric) + COST_OF_A_NAME * names)
-        self._block = Block(len(schema.heads), max(1, CELLS // self._cost), 1.0)
+        self._block = Block(schema, max(1, CELLS // self._cost), 1.0)
 
     def note(self, batch: Batch, predictions: Sequence[Prediction], seconds: float, *, log: bool = False) -> str:
         """The request's id. `seconds` from its body to the version's answer."""
         rows = len(batch.numeric)
         with self._lock:
-            block = self._block
-            place = len(block.sizes)
-            block.sizes.append(rows)
-            block.seconds.append(seconds)
-            block.rows += rows
-            for known, prediction in zip(block.indices, predictions, strict=False):
-                known.append(prediction.indices if rows < NARROW_ROWS else prediction.indices.astype(np.uint16))
-            if block.room > 0 and (block.share >= 1.0 or random() < block.share):
-                block.room -= rows
-                block.seen.add(rows, batch, predictions)
-            request = f"{block.prefix}{place:08x}{(place * SPREAD + block.check) & LAST_WORD:08x}"
-            if log:
-                block.logged.append(Logged(request, batch, predictions))
-            if place + 1 >= MOST_REQUESTS or block.rows >= MOST_ROWS:
-                self._shut(block)
+            if not self._block.holds(rows):
+                self._shut(self._block.seen.room, self._block.share)
                 self._full()
+            request = self._block.add(rows, batch, predictions, seconds)
+            if log:
+                self._block.logged.append(Logged(request, batch, predictions))
         return request
 
     def failed(self) -> None:
@@ -150,11 +156,10 @@ class Ledger:
 
     def close(self, cells: int) -> list[Counted]:
         """Everything noted since, counted. `cells` is the budget until the next time."""
+        room = max(1, cells // self._cost)
         with self._lock:
             if self._block.sizes:
-                self._shut(self._block)
-            self._block.room = max(1, cells // self._cost)
-            self._block.share = min(1.0, self._block.room / max(1, self._rows))
+                self._shut(room, min(1.0, room / (self._rows + self._block.rows)))
             closed, self._closed, self._rows = list(self._closed), deque(), 0
             missed, self._missed = self._missed, Missed()
         counted = [self._count(block) for block in closed]
@@ -166,11 +171,9 @@ class Ledger:
             self.idle_since = time.monotonic()
         return counted
 
-    def _shut(self, block: Block) -> None:
-        """Closes the present block. Where too many wait already it is lost, and counted as such.
-
-        What is left of the budget goes to the next one.
-        """
+    def _shut(self, room: int, share: float) -> None:
+        """Closes the present block. Where too many wait already it is lost, and counted as such."""
+        block = self._block
         self._rows += block.rows
         if len(self._closed) < MOST_BLOCKS:
             self._closed.append(block)
@@ -178,21 +181,21 @@ class Ledger:
             self._missed.requests += len(block.sizes)
             self._missed.rows += block.rows
             self._missed.skipped += block.rows
-        self._block = Block(block.heads, block.room, block.share)
+        self._block = Block(self.schema, room, share)
 
     def _count(self, block: Block) -> Counted:
         counts = tally.empty(self.layout)
+        labels = block.labels()
         tally.add_totals(counts, requests=len(block.sizes), rows=block.rows, skipped=block.rows - block.seen.rows)
         tally.add_latencies(self.layout, counts, block.seconds)
-        labels = [np.concatenate(of_head) for of_head in block.indices]
         for head, indices in zip(self.schema.heads, labels, strict=True):
             tally.add_labels(self.layout, counts, kept(head.name), indices)
         if block.seen.rows:
             tally.add_columns(self.layout, counts, self.schema, block.seen)
             tally.add_scores(self.layout, counts, self.schema, block.seen)
-        most = max(len(head.labels) for head in self.schema.heads)
         keeps = self.key.slot != "shadow"
-        answers = write_answers(block.id, block.check, block.sizes, labels, most) if keeps else None
+        answers = write_answers(block.id, block.check, block.sizes, labels) if keeps else None
+        self._rows_answered.inc(block.rows)
         return Counted(counts, answers, block.logged)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import orjson
 
 from app import runtimes
-from app.monitoring.layout import Layout, layout_of
 from app.registry import artifacts
 from app.runtimes import Predictor
 from app.runtimes.rows import to_batch
 from app.serving.schemas import ObjectDecoder, object_decoder
+from app.traffic.layout import Layout, layout_of
 
 # The gate's own limit where a definition has dropped the criterion.
 DEFAULT_P99_SECONDS = 1.0

@@ -101,7 +101,6 @@ async def classify(serving: Serving, model: str | None, row: dict[str, str | Non
         raise Invalid(error.message, code=error.code, remedy=f"Send ?model= with one of: {_served(error)}.") from None
     schema, batch = target.version.predictor.schema, to_batch([row], target.version.predictor.schema)
     predictions = await asyncio.get_running_loop().run_in_executor(SLOW, target.version.predictor.predict, batch)
-    _counter(target.slots.model, target.version.number, target.slot).inc()
     request = note(serving, target, batch, predictions, time.perf_counter() - began)
     heads = {
         head.name: Classified(
@@ -167,7 +166,6 @@ class Desk:
             self._count(target, error)
             raise
         seconds = time.perf_counter() - self._began
-        _counter(target.slots.model, target.version.number, target.slot).inc(len(asked.batch))
         request = note(self._serving, target, asked.batch, predictions, seconds)
         return Done(request, _body(asked, predictions, request), target, asked, predictions)
 
@@ -195,6 +193,7 @@ def note(serving: Serving, target: Target, batch: Batch, predictions: Sequence[P
     """Counts an answer, and gives its id."""
     counting, directions = serving.counting, serving.directions
     if counting is None:
+        _counter(target.slots.model, target.version.number, target.slot).inc(len(batch))
         return os.urandom(16).hex()
     drawn = bool(directions.samples) and directions.is_drawn(target.slots.model)
     ledger = target.slots.ledgers.get(target.arm)

@@ -1,4 +1,5 @@
-"""What binds automatic triggers only: cooldown, weekly budget, and that something changed since the gate refused."""
+"""What binds automatic triggers only: cooldown, weekly budget, that something changed since the gate refused, and that
+no candidate waits for a person."""
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,7 +9,7 @@ from app.data.tables import DataVersion
 from app.db import clock, seconds
 from app.definitions.service import Applied
 from app.errors import RefitError
-from app.registry.tables import ModelSlots, ModelVersion
+from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.training.checks import Check
 from app.training.tables import MANUAL, TRAINS, TrainingJob
 
@@ -21,6 +22,7 @@ async def checks(session: AsyncSession, applied: Applied, new_samples: int | Non
         await cooldown_is_over(session, applied),
         await budget_is_left(session, applied),
         await something_has_changed(session, applied, new_samples),
+        await no_candidate_waits(session, applied),
     ]
 
 
@@ -75,6 +77,39 @@ async def something_has_changed(session: AsyncSession, applied: Applied, new_sam
         binds="automatic",
         details={"job_id": last.job_id, "verdict": last.verdict} if last else None,
     )
+
+
+async def no_candidate_waits(session: AsyncSession, applied: Applied) -> Check:
+    """Who passed the gate and stands by, for a person to reload it: the next candidate would only push it out."""
+    waiting = await _waiting(session, applied.model)
+    passed = waiting is None
+    said = f"Version {waiting} passed the gate and waits in standby to be reloaded." if waiting else ""
+    return Check(
+        "candidate_waits",
+        passed=passed,
+        value=waiting,
+        required=None,
+        message="No candidate waits in standby." if passed else said,
+        remedy=f"Reload it (refit reload {applied.model}), or stage another.",
+        binds="automatic",
+    )
+
+
+async def _waiting(session: AsyncSession, model: str) -> int | None:
+    """The version in standby, where it passed against what is active and was never active itself."""
+    standby = (ModelVersion.model == ModelSlots.model) & (ModelVersion.number == ModelSlots.standby)
+    was_active = exists().where(SlotHistory.model == ModelSlots.model, SlotHistory.active == ModelSlots.standby)
+    found: int | None = await session.scalar(
+        select(ModelVersion.number)
+        .join(ModelSlots, standby)
+        .where(
+            ModelSlots.model == model,
+            ModelVersion.verdict == "pass",
+            ModelVersion.incumbent.is_not_distinct_from(ModelSlots.active),
+            ~was_active,
+        )
+    )
+    return found
 
 
 async def _changes(session: AsyncSession, applied: Applied, last: ModelVersion, new_samples: int | None) -> list[str]:

@@ -6,8 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.record import REFIT
-from app.monitoring import links
-from app.monitoring.incidents import open_incident
+from app.incidents import links
+from app.incidents.service import open_incident
 from app.training.tables import TRAINS, TrainingJob
 
 IN_A_ROW = 3

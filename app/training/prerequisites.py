@@ -13,7 +13,7 @@ from app.db import clock
 from app.definitions.service import Applied
 from app.definitions.tables import ModelType
 from app.errors import RefitError
-from app.monitoring.incidents import open_p1
+from app.incidents.service import open_p1
 from app.settings import Settings
 from app.training import automatic
 from app.training.checks import Check

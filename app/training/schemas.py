@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.definitions.schemas import Strategy
 from app.schemas import FreeJson, ModelName, Reason, Strict
 from app.training.state import JobState, eta_seconds
 from app.training.tables import TrainingJob
@@ -24,6 +25,7 @@ class TriggerRequest(Strict):
     reason: Reason | None = None
     note: Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")] | None = None
     params: FreeJson = Field(default_factory=dict, description="laid over the definition's `training`")
+    strategy: Strategy | None = Field(None, description="full or incremental; unset: the definition's")
     priority: Priority = "normal"
     dry_run: bool = False
     stages: list[Literal["snapshot", "label"]] | None = Field(
@@ -91,6 +93,8 @@ class JobView(BaseModel):
     definition_revision: int
     data_version: str = Field(description="the digest that was taken; before that, what was asked for")
     params: dict[str, Any]
+    strategy: Strategy = Field(description="as asked for")
+    base: int | None = Field(description="the version that it starts from; null: it trains in full")
     dry_run: bool
     stages: list[str] | None
     queue: str
@@ -195,3 +199,4 @@ class ModelTypeView(BaseModel):
     queue: str
     params_schema: dict[str, Any]
     stages: list[Any]
+    incremental: bool = Field(description="whether a training can start from the active version")

@@ -16,7 +16,7 @@ from app.data import service as data
 from app.data.language_model import LabelOptions
 from app.db import clock, notify, seconds
 from app.definitions.schemas import Definition
-from app.definitions.service import Applied, check_training, resolve_model
+from app.definitions.service import Applied, check_strategy, check_training, resolve_model
 from app.definitions.tables import ModelType
 from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
@@ -64,6 +64,7 @@ async def trigger(
         if first is not None:
             return Triggered("replayed", first)
     model_type = await check_training(session, applied.definition.type, applied.definition.training | request.params)
+    check_strategy(model_type, request.strategy or applied.definition.strategy)
     wanted = await _wanted(session, settings, request, applied, model_type)
     already = await open_jobs(session, applied.model)
     equal = [job for job in already if job.equality == wanted["equality"] and job.cancel_requested_at is None]
@@ -99,8 +100,9 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
     # Its prerequisites were met when it was triggered: only what concerns this moment is asked again.
     await admit(session, settings, applied, already, trigger=MANUAL, forced=True, trains=False)
     same = (
-        "model", "model_type", "definition_revision", "params", "equality", "dry_run", "stages", "labelling",
-        "queue", "priority", "note", "forced", "overridden", "min_new_samples", "max_attempts", "memory_scale",
+        "model", "model_type", "definition_revision", "params", "strategy", "base", "equality", "dry_run", "stages",
+        "labelling", "queue", "priority", "note", "forced", "overridden", "min_new_samples", "max_attempts",
+        "memory_scale",
     )  # fmt: skip
     values = {name: getattr(old, name) for name in same} | {
         "data_version": old.data_digest or old.data_version,
@@ -221,6 +223,7 @@ async def _wanted(
         "definition_revision": applied.revision,
         "data_version": named.digest if named else "latest",
         "params": definition.training | request.params,
+        "strategy": request.strategy or definition.strategy,
         "dry_run": request.dry_run,
         "stages": request.stages,
         "labelling": _labelling(definition, request, named is None),
@@ -275,6 +278,7 @@ async def _create(session: AsyncSession, values: Mapping[str, Any], principal: P
         "trigger": trigger,
         "forced": job.forced,
         "data_version": job.data_version,
+        "strategy": job.strategy,
         "dry_run": job.dry_run,
         "stages": job.stages,
         "overridden": job.overridden,

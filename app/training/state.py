@@ -24,7 +24,7 @@ from sqlalchemy.orm import aliased
 
 from app.db import clock, notify, seconds
 from app.events.record import REFIT, record
-from app.monitoring.incidents import open_incident
+from app.incidents.service import open_incident
 from app.registry.tables import ModelVersion
 from app.training.failures import open_after_repeated
 from app.training.tables import TrainingJob

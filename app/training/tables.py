@@ -13,6 +13,7 @@ from app.db import Base, CreatedAt, Serial
 # What a job is triggered by when a caller asks for it; everything else is automatic.
 MANUAL = "manual"
 STATES = ("queued", "running", "completed", "failed", "cancelled")
+STRATEGIES = ("full", "incremental")
 
 
 class TrainingJob(Base):
@@ -30,6 +31,7 @@ class TrainingJob(Base):
         Index("queued_in_order", "queue", "priority", "id", postgresql_where=text("state = 'queued'")),
         Index(None, "model", "id"),
         CheckConstraint(f"state IN {STATES}", name="state_is_known"),
+        CheckConstraint(f"strategy IN {STRATEGIES}", name="strategy_is_known"),
         CheckConstraint("(state = 'running') = (owner IS NOT NULL)", name="running_has_an_owner"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="running_has_a_lease"),
         ForeignKeyConstraint(
@@ -47,6 +49,7 @@ class TrainingJob(Base):
     params: Mapped[dict[str, Any]] = mapped_column(
         comment="the definition's training parameters with the trigger's over them"
     )
+    strategy: Mapped[str] = mapped_column(server_default=text("'full'"), comment="as asked for: full, or incremental")
     equality: Mapped[str] = mapped_column(comment="digest of what makes two jobs equal, for coalescing")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
     stages: Mapped[list[str] | None] = mapped_column(
@@ -80,6 +83,7 @@ class TrainingJob(Base):
 
     # What it tells while it runs, and in the end
     data_digest: Mapped[str | None] = mapped_column(comment="the data version it really took")
+    base: Mapped[int | None] = mapped_column(comment="the version that an incremental one starts from")
     stage: Mapped[str | None]
     progress: Mapped[float] = mapped_column(server_default=text("0"))
     progress_note: Mapped[str | None]

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock
 from app.feedback.outcomes import Outcomes, outcomes
-from app.monitoring import traffic
-from app.monitoring.layout import Layout
-from app.monitoring.traffic import Traffic
 from app.runtimes.schema import named
+from app.traffic import service as traffic
+from app.traffic.layout import Layout
+from app.traffic.service import Traffic
 from app.trials import intervals
 from app.trials.intervals import CONFIDENCE
 from app.trials.schemas import ArmView, Compared, Estimate, ReportView, TrialView

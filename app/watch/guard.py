@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import clock, seconds
 from app.definitions.service import load
 from app.events.record import REFIT
-from app.monitoring import links
-from app.monitoring.incidents import open_incident
+from app.incidents import links
+from app.incidents.service import open_incident
 from app.monitoring.reference import profile_of
 from app.registry import swap
 from app.registry.swap import Action, Change, ReplicasNotReady

@@ -8,10 +8,10 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.feedback.outcomes import Outcomes, outcomes
-from app.monitoring import traffic
 from app.monitoring.sequential import deviation
 from app.monitoring.standing import Standing
-from app.monitoring.traffic import Traffic
+from app.traffic import service as traffic
+from app.traffic.service import Traffic
 from app.watch.tables import Watch
 
 # So far back the version before is looked at, and with fewer of these it is no measure.
@@ -24,6 +24,7 @@ async def seen(session: AsyncSession, watch: Watch, now: datetime) -> dict[str, 
     found = await traffic.window(session, watch.model, watch.version, "active", watch.started_at, now)
     told = await _outcomes(session, watch.model, watch.version, _heads(watch.promised or {}), watch.started_at, now)
     seconds = (watch.promised or {}).get("latency", {}).get("seconds")
+    accepted, rejected = _votes(told)
     return {
         "requests": found.requests,
         "rows": found.rows,
@@ -32,8 +33,8 @@ async def seen(session: AsyncSession, watch: Watch, now: datetime) -> dict[str, 
         "p99": found.latency_quantile(0.99),
         "scores": {head: counts.tolist() for head, counts in found.scores.items()},
         "standings": {head: standing_of(each) for head, each in told.items()},
-        "accepted": sum(each.accepted for each in told.values()),
-        "rejected": sum(each.rejected for each in told.values()),
+        "accepted": accepted,
+        "rejected": rejected,
     }
 
 
@@ -44,7 +45,7 @@ async def before(session: AsyncSession, watch: Watch, profile: Mapping[str, Any]
     heads = profile.get("heads", {})
     told = await _outcomes(session, watch.model, watch.previous, list(heads) or [None], since, until)
     figures = {head: Standing.of(each).numbers() for head, each in told.items() if each.confusion.sum() >= MIN_LABELS}
-    accepted, rejected = (sum(getattr(each, name) for each in told.values()) for name in ("accepted", "rejected"))
+    accepted, rejected = _votes(told)
     enough = found.requests >= MIN_REQUESTS
     return {
         "f1": {head: each["f1"] for head, each in figures.items()},
@@ -78,6 +79,12 @@ async def _outcomes(
         head or "": await outcomes(session, model, version, head=head, slot="active", since=since, until=until)
         for head in heads
     }
+
+
+def _votes(told: Mapping[str, Outcomes]) -> tuple[int, int]:
+    """Accepted and rejected answers, which are of the whole row: every head tells the same."""
+    first = next(iter(told.values()))
+    return first.accepted, first.rejected
 
 
 def _heads(promised: Mapping[str, Any]) -> list[str | None]:

@@ -29,7 +29,6 @@ from alembic.config import Config
 from app import db
 from app.cli.embedded import postgres
 from app.cli.embedded.folder import LOOPBACK, hold, listen_once
-from app.monitoring import traffic
 from app.runtimes import Batch
 from app.runtimes.onnx import decide
 from app.runtimes.schema import Column, Head, InputSchema
@@ -38,11 +37,13 @@ from app.serving.counting import Counting, Key
 from app.serving.directions import Directions
 from app.serving.loaded import Loaded
 from app.settings import Settings
+from app.traffic import service as traffic
 from benchmarks.bench import bodies, load
 from benchmarks.bench.systems import keyed
+from benchmarks.decisions import Figure
 from benchmarks.peers import Request
 from benchmarks.peers.model import rows_of, train
-from benchmarks.report import Report, progress, report, size
+from benchmarks.report import progress, report, size
 from benchmarks.service import Service, is_ready, running, until
 
 ROOT = Path(__file__).parents[2]
@@ -212,43 +213,48 @@ def replica_of(service: Service, **settings: str) -> Iterator[Replica]:
             process.terminate()
 
 
-def _tell_parts(told: Report, rows: int, parts: Sequence[Part]) -> None:
+def figures(rows: int, rounds: int = ROUNDS) -> list[Figure]:
+    """What counting costs in a process that does nothing else, and what it costs the requests of a service."""
+    return [*_of_parts(rows, measure(rows)), *_of_requests(rounds)]
+
+
+def _of_parts(rows: int, parts: Sequence[Part]) -> Iterator[Figure]:
     seconds = [part.seconds for part in parts[1:]]
-    told.tell(f"{rows:,} predictions counted at {sum(p.seconds for p in parts) / rows * 1e9:.0f} ns each")
+    yield Figure(f"{rows:,} predictions counted at {sum(p.seconds for p in parts) / rows * 1e9:.0f} ns each")
     growth = median(seconds[-3:]) / median(seconds[:3])
-    told.tell(f"time of a tenth {median(seconds):.2f} s (last to first {growth:.2f})", growth < MOST_GROWTH)
+    yield Figure(f"time of a tenth {median(seconds):.2f} s (last to first {growth:.2f})", growth < MOST_GROWTH)
     grown = parts[-1].megabytes - parts[1].megabytes
-    told.tell(f"RSS {parts[-1].megabytes:.0f} MiB ({grown:+.0f} since the second tenth)", grown < MOST_MEGABYTES)
+    told = f"RSS {parts[-1].megabytes:.0f} MiB ({grown:+.0f} since the second tenth)"
+    yield Figure(told, grown < MOST_MEGABYTES)
     windows = [part.window_seconds for part in parts]
-    told.tell(f"a window read in {median(windows[-3:]) * 1e3:.1f} ms (at first {median(windows[:3]) * 1e3:.1f})")
+    yield Figure(f"a window read in {median(windows[-3:]) * 1e3:.1f} ms (at first {median(windows[:3]) * 1e3:.1f})")
 
 
-def _tell_cost(told: Report, what: str, found: Cost) -> None:
+def _of_requests(rounds: int) -> Iterator[Figure]:
+    load.check_wrk()
+    with running() as service, TemporaryDirectory() as scratch:
+        train(service, Path(scratch))
+        with replica_of(service) as on, replica_of(service, REFIT_COUNTING="off") as off:
+            known = rows_of(service, 1_000)
+            for count, connections, format in LOADS:
+                request = keyed(service, getattr(bodies, format)(known[:count]))
+                cost(request, connections, 1, (on, off))
+                yield _of_cost(
+                    f"{count} rows as {format} over {connections}", cost(request, connections, rounds, (on, off))
+                )
+
+
+def _of_cost(what: str, found: Cost) -> Figure:
     on, off = (median(one.rate for one in side) for side in (found.on, found.off))
     micros = median(one.micros for one in found.on), median(one.micros for one in found.off)
-    told.tell(
+    told = (
         f"{what}: {on:,.0f} of {off:,.0f} requests/s (counting costs {found.of_throughput:.1%}), "
-        f"{micros[0]:,.0f} of {micros[1]:,.0f} µs on a processor ({found.of_processor:+.1%})",
-        found.of_throughput <= MOST_COST and not found.wrong,
+        f"{micros[0]:,.0f} of {micros[1]:,.0f} µs on a processor ({found.of_processor:+.1%})"
     )
-
-
-def main() -> None:
-    rows = size(10_000_000)
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
-    with report("counting") as told:
-        _tell_parts(told, rows, measure(rows))
-        load.check_wrk()
-        with running() as service, TemporaryDirectory() as scratch:
-            train(service, Path(scratch))
-            with replica_of(service) as on, replica_of(service, REFIT_COUNTING="off") as off:
-                known = rows_of(service, 1_000)
-                for count, connections, format in LOADS:
-                    request = keyed(service, getattr(bodies, format)(known[:count]))
-                    cost(request, connections, 1, (on, off))
-                    found = cost(request, connections, rounds, (on, off))
-                    _tell_cost(told, f"{count} rows as {format} over {connections}", found)
+    return Figure(told, found.of_throughput <= MOST_COST and not found.wrong)
 
 
 if __name__ == "__main__":
-    main()
+    with report("counting") as told:
+        for figure in figures(size(10_000_000), int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS):
+            told.tell(figure.sentence, figure.holds)

@@ -73,6 +73,7 @@ def job(**changes: Any) -> dict[str, Any]:
         "params": {},
         "dry_run": False,
         "queue": "cpu",
+        "strategy": "full",
         "priority": "normal",
         "trigger": "manual",
         "actor": "alice (a11ce)",

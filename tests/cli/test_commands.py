@@ -318,6 +318,15 @@ def test_params_are_typed_as_in_yaml(service: MadeUpService, refit: Refit) -> No
     }
 
 
+def test_the_strategy_is_the_definitions_unless_it_is_named(service: MadeUpService, refit: Refit) -> None:
+    service.on("POST /training/trigger", job() | {"outcome": "accepted", "warnings": []})
+    refit("trigger", "fraud")
+    assert service.body().get("strategy") is None
+    refit("trigger", "fraud", "--strategy", "incremental")
+    assert service.body()["strategy"] == "incremental"
+    assert refit("trigger", "fraud", "--strategy", "quick").exit_code == 2
+
+
 @pytest.mark.parametrize("param", ["epochs", "=5", "families=[mlp"])
 def test_a_param_that_is_none_is_a_usage_error(service: MadeUpService, refit: Refit, param: str) -> None:
     assert refit("trigger", "-p", param).exit_code == 2

@@ -43,6 +43,22 @@ async def test_a_holdout_that_grows_into_what_was_trained_on_is_seen(tmp_path: P
     assert [x in learnt for x in holdout["x"].to_pylist()] == mask.tolist()
 
 
+async def test_what_any_of_a_chain_was_trained_on_counts_and_one_unknown_makes_all_unknown(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    old = await taken(tmp_path, source(tmp_path, rows(300)))
+    grown = source(tmp_path, rows(300), GROWN)
+    new = await taken(tmp_path, grown, old)
+    holdout = holdout_of(store, new, grown)
+    alone, chain = (leaks.seen_by_any(holdout, new, versions, store) for versions in ([new], [new, old]))
+    by_old = leaks.seen(holdout, new, old, store)
+    assert isinstance(alone, np.ndarray)
+    assert isinstance(chain, np.ndarray)
+    assert not alone.any()
+    assert chain.any()
+    assert (chain == by_old).all()
+    assert "no record" in str(leaks.seen_by_any(holdout, new, [new, None, old], store))
+
+
 @pytest.mark.parametrize("split", [{}, {"by": "time"}])
 @pytest.mark.parametrize("data", [{}, {"key": None}, {"key": None, "time": "@row"}])
 async def test_the_split_alone_lets_nobody_see_what_judges(

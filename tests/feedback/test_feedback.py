@@ -19,7 +19,7 @@ from app.events.tables import Event
 from app.feedback.joining import give_up, join_pending
 from app.feedback.outcomes import Outcomes, outcomes, served_between
 from app.feedback.tables import AnswerBlock, Feedback, FeedbackCounts
-from app.monitoring.chores import tidy
+from app.records.tidy import tidy
 from app.settings import Settings
 from tests.served import Make, activate, defined, flush, maker, predict
 

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock
 from app.feedback.tables import FeedbackCounts
-from app.monitoring import traffic
-from app.monitoring.layout import TOTALS, layout_of
 from app.registry.tables import ModelVersion
 from app.runtimes.schema import Column, Head, InputSchema
+from app.traffic import service as traffic
+from app.traffic.layout import TOTALS, layout_of
 
 SCHEMA = InputSchema(columns=(Column(name="x", kind="numeric"),), heads=(Head(name="y", labels=("no", "yes")),))
 # The column's quartiles, a quarter of a thousand training rows between each two.

@@ -264,3 +264,19 @@ async def test_of_an_unknown_model_nothing_is_checked(client: httpx.AsyncClient)
     assert (await client.post("/monitoring/check", json={"model": "nobody"})).status_code == 404
     assert (await client.post("/monitoring/check", json={"modle": "x"})).status_code == 422
     assert (await client.get("/monitoring/watches/7")).json()["code"] == "watch_not_found"
+
+
+async def test_a_version_that_has_just_become_active_has_not_fallen_silent(
+    sessions: Sessions, config: Settings
+) -> None:
+    await begin(sessions, config, monitors={"drift": {"windows": 1}, "f1": None, "acceptance": None})
+    async with sessions() as session, session.begin():
+        await serve(session, MODEL, 1, requests=10, column=STEADY)
+    await check(sessions, config)
+    async with sessions() as session, session.begin():
+        number = await factories.version(session, config, MODEL, incumbent=1)
+        await swap.stage(session, Change(MODEL, "test"), number)
+        await swap.reload(session, Change(MODEL, "test"), watch_minutes=0)
+    found, _ = await check(sessions, config)
+    assert found["drift"].finding.state == "unknown"
+    assert await events(sessions) == []

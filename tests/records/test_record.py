@@ -14,8 +14,8 @@ from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.definitions.service import apply
-from app.monitoring import links
-from app.monitoring.incidents import open_incident
+from app.incidents import links
+from app.incidents.service import open_incident
 from app.records.markdown import markdown, text
 from app.records.sections import SECTIONS
 from app.records.service import change_record

@@ -18,12 +18,12 @@ from app.feedback.answers import find, labels_of
 from app.feedback.log import prune_log
 from app.feedback.tables import AnswerBlock, PredictionLog
 from app.main import create_app, lifespan
-from app.monitoring import traffic
-from app.monitoring.layout import layout_of
 from app.runtimes import Batch, Prediction
 from app.serving import counting
 from app.serving.counting import Key, Ledger
 from app.settings import Settings
+from app.traffic import service as traffic
+from app.traffic.layout import layout_of
 from tests.artifacts import SCHEMA
 from tests.served import Make, activate, defined, flush, maker, predict
 

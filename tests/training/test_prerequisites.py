@@ -12,7 +12,9 @@ from app.db import clock, seconds
 from app.definitions.service import apply, resolve_model
 from app.errors import RefitError, Refused
 from app.events.tables import Event
-from app.monitoring.incidents import open_incident
+from app.incidents.service import open_incident
+from app.registry import swap
+from app.registry.swap import Change
 from app.registry.tables import ModelVersion
 from app.settings import Settings
 from app.training import service, state
@@ -70,6 +72,7 @@ async def test_every_check_is_shown_with_its_figure(session: AsyncSession, confi
         "cooldown": (None, 60, True),
         "weekly_budget": (0, 7, True),
         "nothing_changed": ([], "new rows, another definition or another active version", True),
+        "candidate_waits": (None, None, True),
     }
     assert checks["data_quality_critical"].details == {"sources": {"nightly": "critical", "schema": "warning"}}
     assert checks["open_p1_incident"].details == {"incidents": [incident.id]}
@@ -188,6 +191,40 @@ async def test_after_a_pass_the_next_automatic_training_may_begin(session: Async
     await define(session, "fraud", **AT_ONCE)
     await refused_by_the_gate(session, config, "pass")
     assert isinstance(await by_itself(session, config), Triggered)
+
+
+async def test_while_a_candidate_waits_to_be_reloaded_no_other_is_trained_by_itself(
+    session: AsyncSession, config: Settings
+) -> None:
+    await define(session, "fraud", **AT_ONCE)
+    await refused_by_the_gate(session, config, "pass")
+    await swap.stage(session, Change("fraud", "refit", "passed the gate"), 1)
+    found = await by_itself(session, config)
+    assert isinstance(found, Refused)
+    assert (found.code, found.message.endswith("Version 1 passed the gate and waits in standby to be reloaded.")) == (
+        "candidate_waits",
+        True,
+    )
+    assert "refit reload fraud" in str(found.remedy)
+    assert (await look(session, config))[1]["candidate_waits"].value == 1
+    assert (await service.trigger(session, config, TriggerRequest(model="fraud"), TRAINER)).outcome == "accepted"
+
+
+async def test_what_was_active_or_passed_against_another_version_does_not_wait(
+    session: AsyncSession, config: Settings
+) -> None:
+    await define(session, "fraud", **AT_ONCE)
+    await refused_by_the_gate(session, config, "pass")
+    await swap.stage(session, Change("fraud", "refit"), 1)
+    await swap.reload(session, Change("fraud", "alice"), watch_minutes=0)
+    assert (await look(session, config))[1]["candidate_waits"].passed
+    assert isinstance(await by_itself(session, config), Triggered)
+    await state.complete(session, await claim(session), candidate(incumbent=1))
+    await swap.stage(session, Change("fraud", "refit"), 2)
+    assert (await look(session, config))[1]["candidate_waits"].value == 2
+    for otherwise in ("incumbent = NULL", "incumbent = 1, verdict = 'inconclusive'"):
+        await session.execute(text(f"UPDATE model_versions SET {otherwise} WHERE number = 2"))
+        assert (await look(session, config))[1]["candidate_waits"].passed
 
 
 async def test_new_rows_another_definition_or_another_active_version_are_a_change(

@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.events.tables import Event
-from app.monitoring.incidents import open_incident
+from app.incidents.service import open_incident
 from app.settings import Settings
 from app.training.schedule import fire_due
 from app.training.tables import ScheduleFire, TrainingJob

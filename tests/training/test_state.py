@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db import clock
 from app.events.tables import Event
-from app.monitoring.tables import Incident
+from app.incidents.tables import Incident
 from app.settings import Settings
 from app.training import state
 from app.training.state import TRANSITIONS, JobState

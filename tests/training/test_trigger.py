@@ -13,7 +13,7 @@ from app.data.tables import DataQuality
 from app.db import clock
 from app.definitions.tables import Model
 from app.errors import Forbidden, Refused
-from app.monitoring.incidents import close_incident, open_incident
+from app.incidents.service import close_incident, open_incident
 from app.settings import Settings
 from app.training import service, state
 from app.training.schedule import fire_due, last_due

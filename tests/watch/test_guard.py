@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db import clock
 from app.events.tables import Event
-from app.monitoring.tables import Incident
+from app.incidents.tables import Incident
 from app.registry import swap
 from app.registry.swap import Action, Change
 from app.registry.tables import ModelSlots, ReplicaSlots, SlotHistory
@@ -156,6 +156,23 @@ async def test_who_changes_the_slots_ends_the_watch_and_no_verdict_is_passed_on_
         target, _ = await swap.restore(session, change, None)
         await swap.rollback(session, change, target, hold=False)
         await answer_back(session, MODEL, 2, WORSE)
+    await tick(swapped, store)
+    watch = await the_watch(swapped)
+    assert (watch.state, watch.reason) == ("superseded", "Version 1 became active by alice (rolled back).")
+
+
+async def test_who_was_faster_than_the_guard_is_not_undone(swapped: Sessions, store: Path) -> None:
+    await tick(swapped, store)
+    async with swapped() as session, session.begin():
+        await answer_back(session, MODEL, 2, WORSE)
+    async with swapped() as session, session.begin():
+        await guard.guard(session, store)
+    async with swapped() as session, session.begin():
+        change = Change(MODEL, "alice", "I saw it first")
+        target, _ = await swap.restore(session, change, None)
+        await swap.rollback(session, change, target, hold=False)
+    async with swapped() as session, session.begin():
+        await guard.act(session)
     await tick(swapped, store)
     watch = await the_watch(swapped)
     assert (watch.state, watch.reason) == ("superseded", "Version 1 became active by alice (rolled back).")

@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from workers.ml import nodes
 from workers.ml.estimator import Effort, Estimator, NotConverged, Weighted
 from workers.ml.graph import Graph
+from workers.ml.published import Published
 
 Hyperparameters = Mapping[str, Any]
 
@@ -19,7 +20,8 @@ class Family:
 
     One that does not look at `stop` says so with `stops_early` False, and no rows are set aside for it.
     `write(graph, features, estimator)` adds the fitted estimator to an ONNX graph and returns the name of its
-    logits.
+    logits. `read(graph)` gives the parameters of one that was published, and `go_on(parameters, rows, stop, …)` learns
+    on from them, where the family can: there `stop` are rows that nothing was trained on.
     """
 
     fit: Callable[[Weighted, Weighted, Hyperparameters, Effort], Estimator]
@@ -27,6 +29,13 @@ class Family:
     stops_early: bool
     default: Hyperparameters
     space: Mapping[str, BaseDistribution]
+    read: Callable[[Published], Any] | None = None
+    go_on: Callable[[Any, Weighted, Weighted, Hyperparameters, Effort], Estimator] | None = None
+
+    @property
+    def fixed(self) -> Hyperparameters:
+        """Those that are not tuned."""
+        return {name: value for name, value in self.default.items() if name not in self.space}
 
     def fixing(self, **hyperparameters: Any) -> "Family":
         """The same with these hyperparameters set and no longer tuned."""
@@ -44,13 +53,38 @@ def fit_hist_gradient_boosting(rows: Weighted, stop: Weighted, chosen: Hyperpara
     return fit(rows, stop, chosen, effort)
 
 
+def go_on_boosting(trees: Any, rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+    from workers.ml.boosting import go_on
+
+    return go_on(trees, rows, stop, chosen, effort)
+
+
 def fit_logistic_regression(rows: Weighted, _: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+    return _settled(_logistic_regression(chosen, effort), rows)
+
+
+def go_on_logistic_regression(
+    layer: Any, rows: Weighted, _: Weighted, chosen: Hyperparameters, effort: Effort
+) -> Estimator:
+    """The loss is convex: where it starts decides how long it takes, and not where it ends."""
+    model = _logistic_regression(chosen, effort)
+    weights, bias = layer
+    model.set_params(warm_start=True)
+    model.coef_, model.intercept_ = weights.T.copy(), bias
+    return _settled(model, rows)
+
+
+def _logistic_regression(chosen: Hyperparameters, effort: Effort) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=1000, random_state=effort.seed, **chosen)
+
+
+def _settled(model: Any, rows: Weighted) -> Estimator:
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(max_iter=1000, random_state=effort.seed, **chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
@@ -64,6 +98,12 @@ def fit_mlp(rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Eff
     from workers.ml.mlp import MLP
 
     return MLP(**chosen, effort=effort).fit(rows, stop)
+
+
+def go_on_mlp(layers: Any, rows: Weighted, stop: Weighted, chosen: Hyperparameters, effort: Effort) -> Estimator:
+    from workers.ml.mlp import MLP
+
+    return MLP(**chosen, effort=effort).go_on(layers, rows, stop)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -83,6 +123,8 @@ FAMILIES: Mapping[str, Family] = {
             "min_samples_leaf": IntDistribution(5, 100, log=True),
             "l2_regularization": FloatDistribution(1e-3, 30.0, log=True),
         },
+        read=Published.trees,
+        go_on=go_on_boosting,
     ),
     "logistic_regression": Family(
         fit_logistic_regression,
@@ -90,6 +132,8 @@ FAMILIES: Mapping[str, Family] = {
         stops_early=False,
         default={"C": 1.0},
         space={"C": FloatDistribution(1e-3, 100.0, log=True)},
+        read=lambda published: published.layers()[0],
+        go_on=go_on_logistic_regression,
     ),
     "mlp": Family(
         fit_mlp,
@@ -103,5 +147,7 @@ FAMILIES: Mapping[str, Family] = {
             "learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
             "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
         },
+        read=Published.layers,
+        go_on=go_on_mlp,
     ),
 }

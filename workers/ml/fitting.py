@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,19 @@ def fit(examples: Examples, recipe: Recipe) -> Model:
     return Model(learnt, recipe.family, recipe.family.fit(rows, stop, recipe.hyperparameters, recipe.effort))
 
 
+def go_on(examples: Examples, watched: Examples, recipe: Recipe, encoding: Encoding, parameters: Any) -> Model:
+    """From the parameters of a published model and its encoding. Raises NotConverged.
+
+    All examples are learnt from; early stopping looks at `watched`, for what the model learnt from tells nothing.
+    """
+    learn = encoding.transform(examples.batch), examples.classes
+    stop = encoding.transform(watched.batch), watched.classes
+    rows, weighted = _balanced(learn, stop, recipe)
+    family = recipe.family
+    assert family.go_on is not None  # or there would be no parameters
+    return Model(encoding, family, family.go_on(parameters, rows, weighted, recipe.hyperparameters, recipe.effort))
+
+
 def folds(examples: Examples, count: int, seed: int, time_ordered: bool) -> Iterator[tuple[Indices, Indices]]:
     """(training rows, test rows) of each stratified fold, shuffled unless the rows are ordered by time.
 
@@ -83,10 +97,16 @@ def _portions(features: Matrix, classes: Indices, recipe: Recipe) -> tuple[Weigh
 
     Too few rows for that: stopping is by the rows learnt from.
     """
-    count = int(classes.max()) + 1
     stopping = _tenth(classes, recipe.effort.seed) if recipe.family.stops_early else np.zeros(len(classes), bool)
     stop = features[stopping], classes[stopping]
     learn = features[~stopping], classes[~stopping]
+    rows, weighted = _balanced(learn, stop, recipe)
+    return rows, weighted if stopping.any() else rows
+
+
+def _balanced(learn: tuple[Matrix, Indices], stop: tuple[Matrix, Indices], recipe: Recipe) -> tuple[Weighted, Weighted]:
+    """What is learnt from balanced as asked, and what is stopped by with the weights that its classes have there."""
+    count = int(learn[1].max()) + 1
     natural = balanced_weights(learn[1], count)
     if recipe.balance.resampling == "smote":
         learn = oversample(*learn, recipe.effort.seed)
@@ -95,7 +115,7 @@ def _portions(features: Matrix, classes: Indices, recipe: Recipe) -> tuple[Weigh
         balanced = np.ones(count)
         natural = natural if recipe.balance.resampling == "smote" else balanced
     rows = Weighted(*learn, balanced[learn[1]])
-    return rows, Weighted(*stop, natural[stop[1]]) if stopping.any() else rows
+    return rows, Weighted(*stop, natural[stop[1]])
 
 
 def _tenth(classes: Indices, seed: int) -> npt.NDArray[np.bool_]:

@@ -18,8 +18,9 @@ from workers.ml import nodes, scoring, threshold
 from workers.ml.classes import ClassWeight, Indices, balanced_weights
 from workers.ml.encoder_export import cosines
 from workers.ml.estimator import Effort, Estimator, NotConverged, Weighted
-from workers.ml.families import FAMILIES
+from workers.ml.families import FAMILIES, go_on_logistic_regression
 from workers.ml.graph import FLOAT, Graph
+from workers.ml.published import Layer
 from workers.ml.search import Checkpoint, Choice, Trial, search
 from workers.pipeline import PipelineError
 
@@ -59,19 +60,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """A head, fitted. `score` is the cross-validated one of what was chosen."""
+    """A head, fitted. `score` is the cross-validated one of what was chosen; None: nothing was searched."""
 
     head: Head
     estimator: Estimator
     regularisation: float
     metric: str
-    score: float
+    score: float | None
     trials: list[Trial]
 
     @property
     def described(self) -> str:
         at = f", threshold {self.head.threshold:.4f}" if self.head.threshold is not None else ""
-        return f"C {self.regularisation:.3g}, {self.metric} {self.score:.4f} by cross-validation{at}"
+        scored = f", {self.metric} {self.score:.4f} by cross-validation" if self.score is not None else ""
+        return f"C {self.regularisation:.3g}{scored}{at}"
 
     def details(self) -> dict[str, Any]:
         return {
@@ -122,6 +124,24 @@ def train(
     return Trained(head, estimator, chosen, task.metric, best.score, tried)
 
 
+def go_on(
+    task: Task,
+    start: Layer,
+    *,
+    regularisation: float,
+    class_weight: ClassWeight,
+    seed: int,
+    criteria: Mapping[str, Criterion],
+) -> Trained:
+    """From the weights of a published head, with its regularisation. Raises PipelineError `not_converged`."""
+    weighted, effort = _weighted(task.train, class_weight, seed)
+    try:
+        estimator = go_on_logistic_regression(start, weighted, weighted, {"C": regularisation}, effort)
+    except NotConverged as error:
+        raise _not_converged(f"{task.head.name} did not settle from the active version: {error}") from error
+    return Trained(_with_threshold(task, estimator, criteria), estimator, regularisation, task.metric, None, [])
+
+
 def write(folder: Path, trained: Sequence[Trained], schema: InputSchema, texts: Sequence[str]) -> None:
     """heads.onnx, schema.json and smoke.json: 100 of the texts, spread evenly, repeated where fewer."""
     graph = Graph()
@@ -136,9 +156,9 @@ def write(folder: Path, trained: Sequence[Trained], schema: InputSchema, texts: 
     (folder / "smoke.json").write_bytes(orjson.dumps({"rows": [texts[place] for place in spread]}))
 
 
-def check_parity(trained: Sequence[Trained], published: Sequence[Prediction], embeddings: Embeddings) -> None:
+def check_parity(trained: Sequence[Trained], answers: Sequence[Prediction], embeddings: Embeddings) -> None:
     """Raises PipelineError `export_mismatch` where a probability differs by more than 1e-4 from scikit-learn's."""
-    for each, prediction in zip(trained, published, strict=True):
+    for each, prediction in zip(trained, answers, strict=True):
         distance = np.abs(each.estimator.predict_proba(embeddings) - prediction.probabilities).max()
         # Written so that NaN fails too.
         if not float(distance) <= PROBABILITY_TOLERANCE:
@@ -149,16 +169,16 @@ def check_parity(trained: Sequence[Trained], published: Sequence[Prediction], em
             )
 
 
-def check_embeddings(published: EmbeddingPredictor, texts: Sequence[str], embeddings: Embeddings) -> None:
+def check_embeddings(predictor: EmbeddingPredictor, texts: Sequence[str], embeddings: Embeddings) -> None:
     """The files that are published embed the texts as they were embedded for training: alone as in company.
 
     Raises PipelineError `export_mismatch` where the cosine of a text is below 0.9999. In int8 activations are scaled by
     what stands in the same batch, so there it is 0.95.
     """
     places = np.linspace(0, len(texts) - 1, min(SMOKE_INPUTS, len(texts))).round().astype(int)
-    alone = np.concatenate([published.encoder.encode([texts[place]]) for place in places])
+    alone = np.concatenate([predictor.encoder.encode([texts[place]]) for place in places])
     least = cosines(alone, embeddings[places]).min()
-    required = 0.9999 if published.encoder.rule.precision == "fp32" else 0.95
+    required = 0.9999 if predictor.encoder.rule.precision == "fp32" else 0.95
     if not float(least) >= required:
         raise PipelineError(
             "export_mismatch",
@@ -199,11 +219,15 @@ def _cross_validated(
 
 
 def _fit(rows: Rows, regularisation: float, class_weight: ClassWeight, seed: int) -> Estimator:
+    weighted, effort = _weighted(rows, class_weight, seed)
+    return FAMILIES[FAMILY].fit(weighted, weighted, {"C": regularisation}, effort)
+
+
+def _weighted(rows: Rows, class_weight: ClassWeight, seed: int) -> tuple[Weighted, Effort]:
     count = int(rows.classes.max()) + 1
     weights = balanced_weights(rows.classes, count) if class_weight == "balanced" else np.ones(count)
     weighted = Weighted(rows.embeddings, rows.classes, weights[rows.classes])
-    effort = Effort(epochs=1, patience=1, batch_size=1, accumulation=1, seed=seed)
-    return FAMILIES[FAMILY].fit(weighted, weighted, {"C": regularisation}, effort)
+    return weighted, Effort(epochs=1, patience=1, batch_size=1, accumulation=1, seed=seed)
 
 
 def _best_of(tried: Sequence[Trial]) -> Trial:

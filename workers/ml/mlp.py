@@ -3,13 +3,16 @@
 import copy
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
 from workers.ml.classes import Matrix
 from workers.ml.estimator import Effort, NotConverged, Weighted
+from workers.ml.published import Layer
 
 
 @dataclass
@@ -34,6 +37,17 @@ class MLP:
         self.network = self.network.cpu().eval()
         return self
 
+    def go_on(self, layers: Sequence[Layer], rows: Weighted, stop: Weighted) -> "MLP":
+        """From these layers, which stay where no epoch is better on `stop`. Raises NotConverged."""
+        device = _deterministic_device()
+        torch.manual_seed(self.effort.seed)
+        self.network = self._build(rows.features.shape[1], int(rows.classes.max()) + 1)
+        self._take_over(layers)
+        self.network = self.network.to(device)
+        self._run(_tensors(rows, device), _tensors(stop, device), goes_on=True)
+        self.network = self.network.cpu().eval()
+        return self
+
     def predict_proba(self, features: Matrix) -> Matrix:
         with torch.inference_mode():
             probabilities: Matrix = self.network(torch.from_numpy(features)).softmax(dim=1).numpy()
@@ -52,9 +66,19 @@ class MLP:
             inputs = self.width
         return nn.Sequential(*modules, nn.Linear(inputs, classes))
 
-    def _run(self, learn: "_Tensors", watch: "_Tensors") -> None:
+    def _take_over(self, layers: Sequence[Layer]) -> None:
+        """Of two classes a published network has the difference of their logits alone."""
+        linear = [module for module in self.network if isinstance(module, nn.Linear)]
+        for module, (weights, bias) in zip(linear, layers, strict=True):
+            missing = module.out_features - len(bias)
+            whole = np.pad(weights, ((0, 0), (missing, 0))), np.pad(bias, (missing, 0))
+            module.weight.data, module.bias.data = torch.from_numpy(whole[0].T.copy()), torch.from_numpy(whole[1])
+
+    def _run(self, learn: "_Tensors", watch: "_Tensors", *, goes_on: bool = False) -> None:
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         best, best_state, waited = _trivial_loss(learn, watch), None, 0
+        if goes_on:
+            best, best_state = self._loss(watch), copy.deepcopy(self.network.state_dict())
         for epoch in range(self.effort.epochs):
             training_loss = self._epoch(learn, optimizer)
             loss = self._loss(watch)

@@ -3,6 +3,9 @@
 Optuna chooses between gradient boosting, logistic regression and a small neural network by stratified
 cross-validation on the training rows; the best is fitted once more on all of them. The validation rows only
 choose the threshold and supply figures. What is left is one ONNX file with the preprocessing inside.
+
+An incremental training searches nothing: it goes on from the active version's parameters, and the validation rows also
+say when to stop.
 """
 
 import hashlib
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from workers.ml.estimator import Effort
     from workers.ml.families import Family
     from workers.ml.fitting import Model, Recipe
+    from workers.ml.incremental import Start
     from workers.ml.search import Choice, Trial
     from workers.ml.tabular import Examples, Prepared
 
@@ -64,6 +68,10 @@ def train(run: Run) -> Candidate:
         prepared = tabular.prepare(run.data, run.log)
         run.log(_described(prepared))
 
+    start = _start(run, prepared)
+    if start is not None and not isinstance(start, str):
+        return _go_on(run, prepared, start)
+
     with run.stage("search"):
         trials = _search(run, prepared.train)
         chosen, score = _best_of(trials)
@@ -77,7 +85,7 @@ def train(run: Run) -> Candidate:
     with run.stage("export"):
         metrics = _export(run, prepared, model, schema)
 
-    return Candidate("onnx", run.folder, {**metrics, "cv_auc_roc": score}, _details(chosen, trials))
+    return Candidate("onnx", run.folder, {**metrics, "cv_auc_roc": score}, _details(chosen, trials), start)
 
 
 def plan(run: Run) -> dict[str, Any]:
@@ -90,7 +98,9 @@ def plan(run: Run) -> dict[str, Any]:
     warnings: list[str] = []
     prepared = tabular.prepare(run.data, warnings.append)
     schema, folds = prepared.schema, _fold_count(run, prepared.train, warnings.append)
-    fits = run.params.optuna_trials * folds + 1
+    start = _start(run, prepared)
+    searches = start is None or isinstance(start, str)
+    fits = run.params.optuna_trials * folds + 1 if searches else 1
     return {
         "rows": run.data.counts(),
         "labels": tabular.shares(prepared.train, prepared.head.labels),
@@ -101,6 +111,55 @@ def plan(run: Run) -> dict[str, Any]:
         **forecast.cost(prepared.train, fits),
         "warnings": warnings + forecast.doubts(prepared, run.params.class_weight, run.params.resampling),
     }
+
+
+def _start(run: Run, prepared: "Prepared") -> "Start | str | None":
+    """What to start from; None where nobody asked for it, or why it cannot be."""
+    from workers.ml.incremental import start_of
+
+    if run.base is None:
+        return None
+    start = start_of(run.base, prepared.schema, _families(run))
+    if isinstance(start, str):
+        run.log(f"trains in full, and not from version {run.base.version}: {start}")
+    return start
+
+
+def _go_on(run: Run, prepared: "Prepared", start: "Start") -> Candidate:
+    """The family and the hyperparameters of the active version, from its parameters: nothing is searched."""
+    with run.stage("search"):
+        assert run.base is not None
+        run.log(f"starts from version {run.base.version}: {start.choice}")
+
+    with run.stage("fit"):
+        model = _learn_on(run, prepared, start)
+
+    with run.stage("threshold"):
+        schema = _with_threshold(run, prepared, model)
+
+    with run.stage("export"):
+        metrics = _export(run, prepared, model, schema)
+
+    return Candidate("onnx", run.folder, metrics, _details(start.choice, []))
+
+
+def _learn_on(run: Run, prepared: "Prepared", start: "Start") -> "Model":
+    from dataclasses import replace
+
+    from workers.ml.estimator import NotConverged
+    from workers.ml.fitting import go_on
+    from workers.ml.incremental import EPOCHS
+
+    recipe = _recipe(run, start.choice, report_epochs=True)
+    short = replace(recipe, effort=replace(recipe.effort, epochs=min(EPOCHS, recipe.effort.epochs)))
+    try:
+        return go_on(prepared.train, prepared.validation, short, start.encoding, start.parameters)
+    except NotConverged as error:
+        raise PipelineError(
+            "not_converged",
+            f"Training did not settle from the active version: {error}.",
+            "Trigger it once with strategy full, or set another training.learning_rate.",
+        ) from error
 
 
 def _search(run: Run, examples: "Examples") -> "list[Trial]":
@@ -270,4 +329,5 @@ PIPELINE = Pipeline(
     stages={"prepare": 0.02, "search": 0.83, "fit": 0.1, "threshold": 0.01, "export": 0.04},
     train=train,
     plan=plan,
+    incremental=True,
 )

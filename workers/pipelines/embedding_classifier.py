@@ -3,7 +3,8 @@
 An encoder turns each text into an embedding, and a logistic regression for each label column tells the labels apart.
 The encoder is taken as it is; its embeddings are computed by the very files that will be served, and kept for the next
 training. Optuna chooses the strength of the regularisation by stratified cross-validation on the training rows; the
-validation rows choose thresholds and supply figures.
+validation rows choose thresholds and supply figures. An incremental training searches nothing: each head
+goes on from the active version's.
 """
 
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from app.runtimes.embedding import Embeddings, Encoder
     from app.runtimes.schema import InputSchema
     from workers.ml.heads import Task, Trained
+    from workers.ml.published import Layer
     from workers.ml.texts import Prepared
 
 
@@ -67,13 +69,18 @@ def train(run: Run) -> Candidate:
 
     with run.stage("heads"):
         tasks = _tasks(prepared, train_rows, validation_rows)
-        trained = [_train_head(run, task, place, len(tasks)) for place, task in enumerate(tasks)]
+        starts = _starts(run, prepared, encoder)
+        if isinstance(starts, dict):
+            trained = [_go_on(run, task, *starts[task.head.name]) for task in tasks]
+        else:
+            trained = [_train_head(run, task, place, len(tasks)) for place, task in enumerate(tasks)]
 
     with run.stage("export"):
         schema = prepared.schema.model_copy(update={"heads": tuple(each.head for each in trained)})
         metrics = _export(run, prepared, trained, schema, validation_rows)
 
-    return Candidate("embedding", run.folder, metrics, _details(encoder, trained))
+    full_because = starts if isinstance(starts, str) else None
+    return Candidate("embedding", run.folder, metrics, _details(encoder, trained), full_because)
 
 
 def plan(run: Run) -> dict[str, Any]:
@@ -92,6 +99,7 @@ def plan(run: Run) -> dict[str, Any]:
         "characters": sum(map(len, {*prepared.train.texts, *prepared.validation.texts})),
         "stages": list(PIPELINE.stages),
         "parameters": run.params.model_dump(mode="json"),
+        # What becomes of a base is known once there is the encoder: this is the most that may be to do.
         "fits": len(prepared.schema.heads) * (run.params.optuna_trials * run.params.cv_folds + 1),
         "warnings": warnings,
     }
@@ -142,6 +150,35 @@ def _tasks(prepared: "Prepared", train: "Embeddings", validation: "Embeddings") 
     return [
         Task(head, Rows.labelled(train, learnt), Rows.labelled(validation, chosen)) for head, learnt, chosen in every
     ]
+
+
+def _starts(run: Run, prepared: "Prepared", encoder: "Encoder") -> "dict[str, tuple[Layer, float]] | str | None":
+    """What each head starts from; None where nobody asked for it, or why it cannot be."""
+    from workers.ml.incremental import starts_of
+
+    if run.base is None:
+        return None
+    starts = starts_of(run.base, prepared.schema, encoder.rule)
+    number = run.base.version
+    told = f"trains in full, and not from version {number}: {starts}" if isinstance(starts, str) else None
+    run.log(told or f"starts from the heads of version {number}")
+    return starts
+
+
+def _go_on(run: Run, task: "Task", layer: "Layer", regularisation: float) -> "Trained":
+    """With the active version's regularisation, from its weights: nothing is searched."""
+    from workers.ml import heads
+
+    trained = heads.go_on(
+        task,
+        layer,
+        regularisation=regularisation,
+        class_weight=run.params.class_weight,
+        seed=run.seed,
+        criteria=run.gate.criteria_of(task.head.name),
+    )
+    run.log(f"{task.head.name}: {trained.described}")
+    return trained
 
 
 def _train_head(run: Run, task: "Task", place: int, count: int) -> "Trained":
@@ -205,4 +242,5 @@ PIPELINE = Pipeline(
     stages={"prepare": 0.02, "encoder": 0.1, "embed": 0.5, "heads": 0.33, "export": 0.05},
     train=train,
     plan=plan,
+    incremental=True,
 )

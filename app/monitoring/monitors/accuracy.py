@@ -14,10 +14,10 @@ DOUBT = 0.05
 
 
 class Options(MonitorOptions):
-    """Breached where the metric is more than `max_drop` below the gate's, and surely below it at all.
+    """Breached where the metric is surely more than `max_drop` below the gate's.
 
-    Surely: so is its one-sided 95 % bound, where it has one (F1 of two labels, accuracy). A drop that a few labels may
-    have made is `pending`.
+    Surely: so is its one-sided 95 % bound, where it has one (F1 of two labels, accuracy). A drop that so few labels may
+    show by chance is `pending`.
     """
 
     kind: Literal["accuracy"] = "accuracy"
@@ -59,7 +59,7 @@ def judge(options: Options, numbers: Numbers) -> Finding:
     found = f"{options.metric} is {value:.4f} of {labels} labels {within}, {against}"
     if baseline - value <= options.max_drop:
         return Finding(State.OK, f"{found}.")
-    if bound is not None and bound >= baseline:
+    if bound is not None and bound >= baseline - options.max_drop:
         return Finding(State.PENDING, f"{found}; so few labels could show that by chance.")
     return Finding(State.BREACHED, f"{found}: a drop of more than {options.max_drop:g}.")
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.monitoring import traffic
 from app.monitoring.monitors import MOST_MINUTES, Finding, MonitorOptions, Numbers, State, Subject
+from app.traffic import service as traffic
 
 # A trend that comes by chance less often than this is one.
 DOUBT = 0.05

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from app.monitoring import traffic
 from app.monitoring.monitors import MOST_MINUTES, Finding, MonitorOptions, Numbers, State, Subject
 from app.monitoring.psi import Shift, aggregate, shift
+from app.traffic import service as traffic
 
 NAMED = 3
 
@@ -71,7 +71,7 @@ def _told(seen: traffic.Traffic, reference: Any, options: Options) -> Numbers:
 
 
 def _counts(column: Any) -> Any:
-    """The reference in the layout's order (app/monitoring/layout.py)."""
+    """The reference in the layout's order (app/traffic/layout.py)."""
     if column["kind"] == "numeric":
         return np.array([*column["counts"], column["missing"]], np.int64)
     return np.array([*column["counts"].values(), column["other"], column["missing"]], np.int64)

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import clock
 from app.errors import NotFound, Refused
 from app.events.record import record
-from app.monitoring.links import Link, to_job
-from app.monitoring.tables import Incident
+from app.incidents.links import Link, to_job
+from app.incidents.tables import Incident
 
 State = Literal["open", "unacknowledged", "acknowledged", "closed", "all"]
 

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.errors import Refused
 from app.events.tables import Event
-from app.monitoring import links
-from app.monitoring.incidents import acknowledge_incident, close_incident, list_incidents, open_incident
-from app.monitoring.tables import Incident
+from app.incidents import links
+from app.incidents.service import acknowledge_incident, close_incident, list_incidents, open_incident
+from app.incidents.tables import Incident
 from app.settings import Settings
 from app.training import state
 from tests.factories import candidate, claim, define, trigger

@@ -15,8 +15,8 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.monitoring.layout import TOTALS, Layout, Place
-from app.monitoring.tables import TrafficLayout
+from app.traffic.layout import TOTALS, Layout, Place
+from app.traffic.tables import TrafficLayout
 
 Counts = npt.NDArray[np.int64]
 
@@ -110,7 +110,7 @@ class Traffic:
 
     @property
     def latency(self) -> Counts:
-        """Requests by bins of `app.monitoring.layout.LATENCY`, seconds."""
+        """Requests by bins of `app.traffic.layout.LATENCY`, seconds."""
         return self._named("latency").get("", np.zeros(0, np.int64))
 
     def latency_quantile(self, q: float) -> float | None:

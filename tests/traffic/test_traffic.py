@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.monitoring import tally, traffic
-from app.monitoring.layout import LATENCY, Layout, layout_of
-from app.monitoring.tables import TrafficCounts
 from app.runtimes import Batch, Prediction
 from app.runtimes.onnx import decide
 from app.runtimes.schema import Column, Head, InputSchema, TextInput
 from app.runtimes.texts import batch_of
+from app.traffic import service as traffic
+from app.traffic import tally
+from app.traffic.layout import LATENCY, Layout, layout_of
+from app.traffic.tables import TrafficCounts
 from tests.artifacts import PROFILE, SCHEMA
 
 LAYOUT = layout_of(SCHEMA, PROFILE)
@@ -52,7 +53,7 @@ def test_names_are_counted_by_category_and_what_is_new_among_the_others() -> Non
     layout = layout_of(schema, {"columns": told, "heads": {}})
     rows = np.array([["DE"], ["FR"], ["DE"], ["XX"], [""]], np.object_)
     counts = tally.empty(layout)
-    tally.add_columns(layout, counts, schema, _seen(Batch(np.empty((5, 0), np.float32), rows), ()))
+    tally.add_columns(layout, counts, schema, _seen(schema, Batch(np.empty((5, 0), np.float32), rows), ()))
     assert counts[layout.places["column", "country"]].tolist() == [2, 1, 1, 1]
 
 
@@ -65,7 +66,7 @@ def test_of_texts_the_characters_are_counted() -> None:
     told = {"@characters": {"kind": "numeric", "edges": [2.0, 4.0], "counts": [1, 1, 1], "missing": 0}}
     layout = layout_of(schema, {"columns": told, "heads": {}})
     counts = tally.empty(layout)
-    tally.add_columns(layout, counts, schema, _seen(batch_of(["a", "abc", "abcd", "abcde"]), ()))
+    tally.add_columns(layout, counts, schema, _seen(schema, batch_of(["a", "abc", "abcd", "abcde"]), ()))
     assert counts[layout.places["column", "@characters"]].tolist() == [1, 1, 2, 0]
 
 
@@ -76,7 +77,7 @@ def test_scores_and_labels_are_counted_by_head() -> None:
     second = decide(np.array([[0.1, 0.2, 0.7], [0.6, 0.2, 0.2]], np.float32), schema.heads[1])
     counts = tally.empty(layout)
     batch = Batch(np.zeros((2, 2), np.float32), np.empty((2, 0), np.object_))
-    tally.add_scores(layout, counts, schema, _seen(batch, (first, second)))
+    tally.add_scores(layout, counts, schema, _seen(schema, batch, (first, second)))
     tally.add_labels(layout, counts, "kind", second.indices)
     assert np.flatnonzero(counts[layout.places["scores", "y"]]).tolist() == [2, 16]
     assert counts[layout.places["labels", "kind"]].tolist() == [1, 0, 1]
@@ -153,8 +154,8 @@ def test_of_two_layouts_what_has_the_same_bins_is_added() -> None:
     assert set(counts[LAYOUT.places["latency", ""]].tolist()) == {1}
 
 
-def _seen(batch: Batch, predictions: tuple[Prediction, ...]) -> tally.Seen:
-    seen = tally.Seen(len(predictions))
+def _seen(schema: InputSchema, batch: Batch, predictions: tuple[Prediction, ...]) -> tally.Seen:
+    seen = tally.Seen(schema, 100)
     seen.add(len(batch), batch, predictions)
     return seen
 
