@@ -110,7 +110,7 @@ class Refit(Player):
 def players(service: Service, definition: Json) -> list[Player]:
     """All three begin with the same version."""
     by_force: Json = {**definition, "gate": NO_GATE, "promotion": {"reload": "automatic"}, "watch": {"minutes": 0}}
-    alone: Json = {"monitors": dict.fromkeys(("f1", "drift", "acceptance")), "triggers": {"weekly_budget": 100_000}}
+    alone: Json = {"monitors": dict.fromkeys(("f1", "drift", "acceptance")), "triggers": {}}
     return [
         Player(service, "never", by_force | alone),
         Always(service, "always", by_force | alone | {"prerequisites": {"min_new_samples": 0}}),
