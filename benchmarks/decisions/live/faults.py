@@ -52,8 +52,11 @@ def _ports(process: psutil.Process) -> set[int]:
 
 def _is_server(process: psutil.Process) -> bool:
     """The one that `refit up` started, whose children are the backends."""
-    parent = process.parent()
-    return parent is not None and "app.cli" in parent.cmdline()
+    try:
+        parent = process.parent()
+        return parent is not None and "app.cli" in parent.cmdline()
+    except psutil.NoSuchProcess:  # a backend whose client has left
+        return False
 
 
 def _connects(service: Service) -> bool:
