@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock, seconds
@@ -22,6 +22,7 @@ from app.definitions.service import load
 from app.events.record import REFIT
 from app.incidents import links
 from app.incidents.service import open_incident
+from app.incidents.tables import Incident
 from app.monitoring.reference import profile_of
 from app.registry import swap
 from app.registry.swap import Action, Change, ReplicasNotReady
@@ -41,6 +42,8 @@ MOST_ROLLBACKS, WITHIN_HOURS = 2, 1.0
 PATIENCE = timedelta(seconds=4)
 # So long after a breach the slots must have changed, or people are called.
 OVERDUE_SECONDS = 10.0
+# How the cause of such an incident begins; the watch's id follows.
+OVERDUE = "watch-overdue-"
 
 
 async def guard(session: AsyncSession, store: Path) -> None:
@@ -63,16 +66,18 @@ async def act(session: AsyncSession) -> None:
 
 
 async def assure(session: AsyncSession) -> None:
-    """The watchdog: a breach that has led to nothing calls people, whoever's fault it is."""
+    """The watchdog: a breach that has led to nothing calls people, once, whoever's fault it is."""
+    cause = func.concat(OVERDUE, Watch.id)
+    untold = ~exists().where(Incident.dedupe == cause)
     overdue = Watch.breached_at < clock() - seconds(OVERDUE_SECONDS)
-    still = select(Watch).where(Watch.state == WatchState.WATCHING, overdue)
+    still = select(Watch).where(Watch.state == WatchState.WATCHING, overdue, untold)
     went_back = exists().where(
         SlotHistory.model == Watch.model,
         SlotHistory.generation > Watch.generation,
         SlotHistory.action == Action.ROLLED_BACK,
     )
     recent = Watch.ended_at > clock() - seconds(3_600)
-    unchanged = select(Watch).where(Watch.state == WatchState.ROLLED_BACK, recent, ~went_back)
+    unchanged = select(Watch).where(Watch.state == WatchState.ROLLED_BACK, recent, ~went_back, untold)
     for watch in [*(await session.scalars(still)).all(), *(await session.scalars(unchanged)).all()]:
         await open_incident(
             session,
@@ -82,7 +87,7 @@ async def assure(session: AsyncSession) -> None:
             model=watch.model,
             evidence={"breached_at": str(watch.breached_at)},
             links=[links.to_watch(watch.id), links.to_version(watch.model, watch.version)],
-            dedupe=f"watch-{watch.id}-overdue",
+            dedupe=f"{OVERDUE}{watch.id}",
         )
 
 
@@ -98,17 +103,15 @@ async def _on_its_own(session: AsyncSession, watch: Watch) -> AsyncIterator[None
 
 async def _look(session: AsyncSession, store: Path, watch: Watch, now: datetime) -> None:
     if watch.promised is None:
-        watch.promised = await _promised(session, store, watch)
-        await life.promise(session, watch, watch.promised)
+        await life.promise(session, watch, await _promised(session, store, watch))
     numbers = await seen(session, watch, now)
-    found = look(watch.promised, numbers)
+    found = look(watch.promised or {}, numbers)
     told = numbers | {"checks": {name: each.told() for name, each in found.items()}}
     established = [each for each in found.values() if each.is_established]
     if established:
         await life.breach(session, watch, _sentence(established), told)
         return
     if told != watch.numbers:
-        watch.numbers = told
         await life.note(session, watch, told)
     if life.is_over(watch, now):
         await _end(session, watch, found, numbers)

@@ -66,11 +66,13 @@ async def promise(session: AsyncSession, watch: Watch, promised: Mapping[str, An
     """What the version is held to, written once: what is promised never moves with what is seen."""
     unpromised = and_(Watch.id == watch.id, Watch.promised.is_(None))
     await session.execute(update(Watch).where(unpromised).values(promised=dict(promised)))
+    await session.refresh(watch, ["promised"])
 
 
 async def note(session: AsyncSession, watch: Watch, numbers: Mapping[str, Any]) -> None:
     """What was seen at this look."""
     await session.execute(update(Watch).where(Watch.id == watch.id).values(numbers=dict(numbers), looked_at=clock()))
+    await session.refresh(watch, ["numbers"])
 
 
 async def breach(session: AsyncSession, watch: Watch, reason: str, numbers: Mapping[str, Any]) -> bool:

@@ -205,6 +205,8 @@ async def test_a_breach_that_leads_to_nothing_calls_people(swapped: Sessions, st
     [(severity, title)] = await incidents(swapped)
     assert severity == "P1"
     assert "failed its watch and is still there" in title
+    async with swapped() as session:
+        assert (await session.scalars(select(Incident.occurrences))).one() == 1
 
 
 async def test_the_third_rollback_within_an_hour_is_left_to_people(swapped: Sessions, store: Path) -> None:
