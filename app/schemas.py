@@ -1,10 +1,12 @@
 """What the schemas of every room share."""
 
 import json
+import re
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 # Postgres keeps no NUL in a text.
@@ -28,6 +30,19 @@ def _can_be_kept(free: dict[str, Any]) -> dict[str, Any]:
 
 # JSON of which only the caller knows what it means.
 FreeJson = Annotated[dict[str, Any], AfterValidator(_can_be_kept)]
+
+
+NUMBER = re.compile(r"\s*[+-]?[\d_.]+(e[+-]?\d+)?\s*", re.IGNORECASE)
+
+
+def _is_written_out(value: Any) -> Any:
+    if isinstance(value, int | float) or (isinstance(value, str) and NUMBER.fullmatch(value)):
+        raise ValueError("a time is written out, such as 2026-11-21T03:00:00Z")
+    return value
+
+
+# A number would be read as seconds or as milliseconds since 1970, by how large it is.
+Time = Annotated[datetime, BeforeValidator(_is_written_out)]
 
 
 class Strict(BaseModel):

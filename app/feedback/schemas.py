@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.schemas import FreeJson, Id, ModelName, Strict
+from app.schemas import FreeJson, Id, ModelName, Strict, Time
 
 MOST_ITEMS = 10_000
 MOST_POINTS = 1_000
@@ -43,7 +43,7 @@ def _has_come(at: datetime) -> datetime:
     return at
 
 
-Moment = Annotated[datetime, AfterValidator(_has_come), Field(description="with a time zone; unset: now")]
+Moment = Annotated[Time, AfterValidator(_has_come), Field(description="with a time zone; unset: now")]
 
 
 def _plainly(what: str) -> WrapValidator:

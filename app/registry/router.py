@@ -1,7 +1,6 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -31,7 +30,7 @@ from app.registry.schemas import (
     VersionView,
 )
 from app.registry.swap import Change
-from app.schemas import Id, ModelName, Page
+from app.schemas import Id, ModelName, Page, Time
 
 router = APIRouter(prefix="/model", tags=["slots and versions"])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
@@ -142,7 +141,7 @@ async def show_history(
     session: Session,
     _: Viewer,
     model: ModelName | None = None,
-    at: datetime | None = None,
+    at: Time | None = None,
     after: Id | None = None,
     limit: Limit = 50,
 ) -> Page[HistoryView]:

@@ -49,9 +49,7 @@ async def show_trial(session: Session, _: Viewer, model: ModelName | None = None
     known = applied.definition.data.label_columns
     if head is not None and head not in known:
         columns = ", ".join(map(told_name, known))
-        raise Invalid(
-            f"{told_name(head)} is no label column of {applied.model}; there is {columns}.", code="unknown_head"
-        )
+        raise Invalid(f"`head` is no label column of {applied.model}; there is {columns}.", code="unknown_head")
     return await report(session, await service.newest(session, applied.model), head)
 
 

@@ -1,8 +1,10 @@
 """Wrong types for every field of every request, and wrong values for every parameter of a query: from the document."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from benchmarks.bad_input.case import Case, only
 from benchmarks.bad_input.routes import NUMERIC, ROUTES, Json, Route
@@ -115,14 +117,32 @@ def _query_cases(route: Route, parameters: list[Json]) -> Iterator[Case]:
     for parameter in parameters:
         if parameter["in"] != "query" or route.is_hot:  # JSON says there what the query says elsewhere
             continue
-        name, kind = parameter["name"], _kind(parameter["schema"])
-        for value in WRONG_QUERY[kind]:
+        name, form = parameter["name"], _form(parameter["schema"])
+        for value in WRONG_QUERY[_kind(form)]:
+            if _fits(value, form):
+                continue
             others = [pair for pair in route.query.split("&") if pair and not pair.startswith(f"{name}=")]
             query = "&".join([*others, f"{name}={value}"]).encode()
             told = f"?{name}={value[:30]} of {route}"
             yield Case(told, REFUSED, frozenset({"invalid"}), only(str(route)), query=query)
 
 
-def _kind(schema: Json) -> str:
-    form = next(form for form in schema.get("anyOf", [schema]) if form.get("type") != "null")
-    return next((name for name in ("enum", "pattern") if name in form), form.get("format", form["type"]))
+def _form(schema: Json) -> Json:
+    form: Json = next(form for form in schema.get("anyOf", [schema]) if form.get("type") != "null")
+    return form
+
+
+def _kind(form: Json) -> str:
+    kind: str = next((name for name in ("enum", "pattern") if name in form), form.get("format", form["type"]))
+    return kind
+
+
+def _fits(value: str, form: Json) -> bool:
+    """Whether this form takes what another one of its kind would not."""
+    if "pattern" in form:
+        text = unquote(value)
+        longest: int = form.get("maxLength", len(text))
+        return len(text) <= longest and re.search(form["pattern"], text) is not None
+    if form["type"] == "number" and value.isdecimal():
+        return bool(float(value) <= form.get("maximum", float("inf")))
+    return False
