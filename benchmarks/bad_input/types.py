@@ -133,8 +133,7 @@ def _form(schema: Json) -> Json:
 
 
 def _kind(form: Json) -> str:
-    kind: str = next((name for name in ("enum", "pattern") if name in form), form.get("format", form["type"]))
-    return kind
+    return str(next((name for name in ("enum", "pattern") if name in form), form.get("format", form["type"])))
 
 
 def _fits(value: str, form: Json) -> bool:
