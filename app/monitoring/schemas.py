@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.monitoring.checks import Checked
 from app.schemas import ModelName, Strict
@@ -15,7 +15,7 @@ class CheckRequest(Strict):
     """Which model's monitors run now; unset: every model's. `trigger: false` only looks."""
 
     model: ModelName | None = None
-    trigger: bool = True
+    trigger: StrictBool = True
 
 
 class CheckedView(BaseModel):

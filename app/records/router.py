@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from app.auth.requires import Operator, Viewer
 from app.http import Session
@@ -46,7 +46,7 @@ class RecordView(BaseModel):
 class RunRetention(Strict):
     """`dry_run` shows what would go."""
 
-    dry_run: bool = False
+    dry_run: StrictBool = False
     reason: Reason | None = None
 
 
