@@ -24,7 +24,7 @@ async def test_who_is_cancelled_while_it_rings_leaves_no_connection_to_the_broke
     ringing.cancel()
     await asyncio.wait([ringing])
     await bell.drain()
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # for a thread that was not waited for to show its connection
     port = urlsplit(broker_url).port
     to_broker = [c for c in psutil.Process().net_connections() if tuple(c.raddr)[1:] == (port,)]
     assert not [c for c in to_broker if c.status == psutil.CONN_ESTABLISHED]
