@@ -11,13 +11,14 @@ row from which the next one goes on.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, exists, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, case, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.db import clock, seconds
 from app.events.record import REFIT, record
@@ -48,13 +49,31 @@ async def begin_due(session: AsyncSession) -> None:
         .scalar_subquery()
     )
     has_one = exists().where(Watch.model == ModelSlots.model, Watch.generation == ModelSlots.generation)
+    of = ModelSlots
     reloaded = select(
-        ModelSlots.model, ModelSlots.generation, ModelSlots.active, ModelSlots.previous, began, ModelSlots.watch_until
-    ).where(ModelSlots.watch_until.is_not(None), ModelSlots.previous.is_not(None), ~has_one)
-    columns = ["model", "generation", "version", "previous", "started_at", "until"]
+        of.model, of.generation, of.active, of.previous, began, _counts_from(began), of.watch_until
+    ).where(of.watch_until.is_not(None), of.previous.is_not(None), ~has_one)
+    columns = ["model", "generation", "version", "previous", "started_at", "counts_from", "until"]
     started = insert(Watch).from_select(columns, reloaded).on_conflict_do_nothing().returning(Watch)
     for watch in (await session.scalars(started)).all():
         await _tell(session, watch, "watch.started", after=WatchState.WATCHING, reason=None)
+
+
+def _counts_from(began: ScalarSelect[Any]) -> ColumnElement[datetime]:
+    """Traffic and labels are counted by the minute. Where the version was active in the minute of its reload already,
+    what it did then was judged then, and counting begins with the next one."""
+    earlier, later = aliased(SlotHistory), aliased(SlotHistory)
+    minute = func.date_trunc("minute", began, "UTC")
+    replaced = (
+        select(func.min(later.at)).where(later.model == earlier.model, later.generation > earlier.generation)
+    ).scalar_subquery()
+    was_active = exists().where(
+        earlier.model == ModelSlots.model,
+        earlier.active == ModelSlots.active,
+        earlier.generation < ModelSlots.generation,
+        replaced >= minute,
+    )
+    return case((was_active, minute + timedelta(minutes=1)), else_=began)
 
 
 async def running(session: AsyncSession) -> Sequence[Watch]:

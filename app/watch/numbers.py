@@ -21,8 +21,8 @@ MIN_LABELS, MIN_REQUESTS, MIN_JUDGED = 200, 1_000, 50
 
 async def seen(session: AsyncSession, watch: Watch, now: datetime) -> dict[str, Any]:
     """Of the version that is watched: what `app.watch.verdict.look` reads."""
-    found = await traffic.window(session, watch.model, watch.version, "active", watch.started_at, now)
-    told = await _outcomes(session, watch.model, watch.version, _heads(watch.promised or {}), watch.started_at, now)
+    found = await traffic.window(session, watch.model, watch.version, "active", watch.counts_from, now)
+    told = await _outcomes(session, watch.model, watch.version, _heads(watch.promised or {}), watch.counts_from, now)
     seconds = (watch.promised or {}).get("latency", {}).get("seconds")
     accepted, rejected = _votes(told)
     return {

@@ -20,6 +20,7 @@ class WatchView(BaseModel):
     previous: int
     state: State
     started_at: datetime
+    counts_from: datetime
     until: datetime
     promised: dict[str, Any] | None
     numbers: dict[str, Any] | None

@@ -27,6 +27,9 @@ class Watch(Base):
     previous: Mapped[int] = mapped_column(comment="where a rollback goes")
     state: Mapped[str] = mapped_column(server_default=text("'watching'"))
     started_at: Mapped[datetime]
+    counts_from: Mapped[datetime] = mapped_column(
+        comment="a minute later where the version was active in that one before"
+    )
     until: Mapped[datetime]
     promised: Mapped[dict[str, Any] | None] = mapped_column(comment="by check; see app/watch/promise.py")
     numbers: Mapped[dict[str, Any] | None] = mapped_column(comment="as they were at the last look")

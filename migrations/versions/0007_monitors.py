@@ -67,6 +67,12 @@ def upgrade() -> None:
         sa.Column("previous", sa.BigInteger(), nullable=False, comment="where a rollback goes"),
         sa.Column("state", sa.Text(), nullable=False, server_default=sa.text("'watching'")),
         sa.Column("started_at", TIME, nullable=False),
+        sa.Column(
+            "counts_from",
+            TIME,
+            nullable=False,
+            comment="a minute later where the version was active in that one before",
+        ),
         sa.Column("until", TIME, nullable=False),
         sa.Column("promised", JSONB, nullable=True, comment="by check; see app/watch/promise.py"),
         sa.Column("numbers", JSONB, nullable=True, comment="as they were at the last look"),

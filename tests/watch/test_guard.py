@@ -161,6 +161,24 @@ async def test_who_changes_the_slots_ends_the_watch_and_no_verdict_is_passed_on_
     assert (watch.state, watch.reason) == ("superseded", "Version 1 became active by alice (rolled back).")
 
 
+async def test_what_a_version_did_before_it_came_back_within_the_minute_is_not_held_against_it_again(
+    swapped: Sessions, store: Path
+) -> None:
+    await tick(swapped, store)
+    async with swapped() as session, session.begin():
+        await answer_back(session, MODEL, 2, WORSE)
+        change = Change(MODEL, "alice", "there and back")
+        target, _ = await swap.restore(session, change, None)
+        await swap.rollback(session, change, target, hold=False)
+        await session.execute(update(ReplicaSlots).values(warm=2))
+        await swap.reload(session, change, watch_minutes=30)
+    await tick(swapped, store)
+    watch = await the_watch(swapped)
+    assert (watch.generation, watch.state, await active(swapped)) == (4, "watching", 2)
+    assert watch.counts_from.second == 0
+    assert watch.counts_from > watch.started_at
+
+
 async def test_who_was_faster_than_the_guard_is_not_undone(swapped: Sessions, store: Path) -> None:
     await tick(swapped, store)
     async with swapped() as session, session.begin():
@@ -214,7 +232,8 @@ async def test_the_third_rollback_within_an_hour_is_left_to_people(swapped: Sess
     async with swapped() as session, session.begin():
         past: dict[str, Any] = {"model": MODEL, "version": 2, "previous": 1, "state": "rolled_back"}
         for generation in (101, 102):
-            session.add(Watch(**past, generation=generation, started_at=clock(), until=clock(), ended_at=clock()))
+            times = dict.fromkeys(("started_at", "counts_from", "until", "ended_at"), clock())
+            session.add(Watch(**past, **times, generation=generation))
         await answer_back(session, MODEL, 2, WORSE)
     await tick(swapped, store)
     async with swapped() as session:
