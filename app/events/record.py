@@ -15,6 +15,15 @@ from app.events.tables import Event, Outbox
 # The actor of what Refit does by itself.
 REFIT = "refit"
 
+# What something can happen to: the first half of every kind.
+THINGS = (
+    frozenset({"model", "data", "key", "retention"})
+    | {"trigger", "schedule", "job", "stage"}
+    | {"slots", "canary", "shadow", "watch"}
+    | {"feedback", "monitor", "incident"}
+    | {"notification", "notification_rule", "notification_target"}
+)
+
 COLUMNS = ("kind", "actor", "model", "job_id", "version", "before", "after", "reason", "evidence")
 EVENTS, OUTBOX = Base.metadata.tables[Event.__tablename__], Base.metadata.tables[Outbox.__tablename__]
 TOLD = insert(EVENTS).values({name: bindparam(name) for name in COLUMNS}).returning(EVENTS.c.id).cte("told")
@@ -35,7 +44,12 @@ async def record(
     reason: str | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> None:
-    """`kind` is `<thing>.<what happened>`, such as `job.accepted`; `before` → `after` are the states of that thing."""
+    """`kind` is `<thing>.<what happened>`, such as `job.accepted`; `before` → `after` are the states of that thing.
+
+    Raises ValueError where the thing is none of THINGS: who asks to be told of a kind is held to the same list.
+    """
+    if kind.partition(".")[0] not in THINGS:
+        raise ValueError(f"{kind} is of no known thing")
     row = {
         "kind": kind,
         "actor": actor,

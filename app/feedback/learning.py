@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal
 from app.db import clock
+from app.errors import Invalid
 from app.feedback.schemas import LearningRequest, Point
 from app.feedback.tables import LearningStats, MetricPoint
+from app.registry.tables import ModelVersion
 
 
 async def post_learning(
@@ -37,7 +39,8 @@ async def post_learning(
 async def post_points(
     session: AsyncSession, model: str, points: Sequence[Point], sender: Principal, key: str | None
 ) -> int:
-    """How many were new."""
+    """How many were new. Raises Invalid, and keeps none, where one is of a version that there is not."""
+    await _refuse_unknown_versions(session, model, points)
     new = 0
     for place, point in enumerate(points):
         values = point.model_dump() | {"model": model, "sender": str(sender), "at": point.at or clock()}
@@ -45,6 +48,24 @@ async def post_points(
         added = insert(MetricPoint).values(values).on_conflict_do_nothing().returning(MetricPoint.id)
         new += await session.scalar(added) is not None
     return new
+
+
+async def _refuse_unknown_versions(session: AsyncSession, model: str, points: Sequence[Point]) -> None:
+    of = ModelVersion
+    named = {point.version for point in points if point.version is not None}
+    known = set(await session.scalars(select(of.number).where(of.model == model, of.number.in_(named))))
+    errors = [
+        {"field": f"observations.{place}.version", "message": f"{model} has no version {point.version}"}
+        for place, point in enumerate(points)
+        if point.version in named - known
+    ]
+    if errors:
+        raise Invalid(
+            f"Nothing was accepted: {errors[0]['field']}: {errors[0]['message']}.",
+            code="version_not_found",
+            remedy=f"`refit versions list {model}` names them.",
+            errors=errors,
+        )
 
 
 async def recent_learning(session: AsyncSession, model: str, limit: int = 5) -> Sequence[LearningStats]:

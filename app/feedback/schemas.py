@@ -26,7 +26,7 @@ ROUNDED = 0.01
 Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]{1,200}$")]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 LabelText = Annotated[str, StringConstraints(max_length=1_000, pattern=r"^[^\x00]*$")]
@@ -72,7 +72,7 @@ class Item(Strict):
     """What was true of one row of one answer: its `label`, or whether it was `accepted`. One of both."""
 
     request_id: RequestId
-    row: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    row: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     head: Name | None = Field(None, description="the label column; unset: the first")
     label: Label = None
     accepted: bool | None = None

@@ -3,14 +3,28 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.events.record import THINGS
 from app.notifications.rules import DEFAULT_KINDS
 from app.notifications.tables import Delivery, Target, Try
 from app.schemas import ModelName, Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-KindPattern = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z_]{1,60}\.(\*|[a-z_]{1,60}))$")]
+
+
+def _is_of_something(pattern: str) -> str:
+    thing = pattern.partition(".")[0]
+    if thing not in THINGS | {"*"}:
+        raise ValueError(f"nothing ever happens to {thing!r}; there is {', '.join(sorted(THINGS))}")
+    return pattern
+
+
+KindPattern = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\*|[a-z_]{1,60}\.(\*|[a-z_]{1,60}))$"),
+    AfterValidator(_is_of_something),
+]
 Severity = Literal["P1", "P2", "P3", "P4"]
 State = Literal["pending", "delivered", "failed"]
 Url = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[\x21-\x7e]+$", max_length=2_000)]

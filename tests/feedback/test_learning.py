@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.feedback.learning import recent_learning, recent_metric
+from app.settings import Settings
+from tests import factories
 from tests.served import defined
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -67,8 +69,11 @@ async def test_a_cycle_that_cannot_be_is_refused(client: httpx.AsyncClient, body
 
 
 async def test_metrics_of_any_name_are_kept_once_and_found_by_name_version_and_time(
-    client: httpx.AsyncClient, sessions: Sessions
+    client: httpx.AsyncClient, sessions: Sessions, config: Settings
 ) -> None:
+    async with sessions() as session, session.begin():
+        for _ in range(2):
+            await factories.version(session, config, "fraud")
     points = [
         {"name": "bleu", "value": 0.31, "at": "2026-11-20T03:00:00Z"},
         {"name": "bleu", "value": 0.33, "version": 2, "at": "2026-11-21T03:00:00Z", "n": 100, "source": "nightly"},
@@ -84,6 +89,16 @@ async def test_metrics_of_any_name_are_kept_once_and_found_by_name_version_and_t
         assert [p.n for p in await recent_metric(session, "fraud", "bleu", since=since)] == [100]
     listed = (await client.get("/metrics/observations?name=bleu")).json()["data"]
     assert [(point["value"], point["source"]) for point in listed] == [(0.33, "nightly"), (0.31, "api")]
+
+
+async def test_a_value_of_a_version_that_there_is_not_is_refused_by_its_place_and_nothing_is_kept(
+    client: httpx.AsyncClient,
+) -> None:
+    points = [{"name": "bleu", "value": 0.3}, {"name": "bleu", "value": 0.4, "version": 77}]
+    refused = await client.post("/metrics/observations", json={"observations": points})
+    assert (refused.status_code, refused.json()["code"]) == (422, "version_not_found")
+    assert refused.json()["errors"][0]["field"] == "observations.1.version"
+    assert (await client.get("/metrics/observations")).json()["data"] == []
 
 
 async def test_points_without_a_time_are_kept_once_by_their_idempotency_key(client: httpx.AsyncClient) -> None:

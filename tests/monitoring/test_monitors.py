@@ -46,6 +46,10 @@ def window(rows: int, excess: float, **columns: float) -> dict[str, Any]:
     return {"rows": rows, "aggregate": vars(Shift(excess, excess, 0.001)), "columns": told}
 
 
+def windows(found: list[dict[str, Any]], *missing: str) -> dict[str, Any]:
+    return {"windows": found, "missing": list(missing)}
+
+
 @pytest.mark.parametrize(
     ("excesses", "state"),
     [
@@ -56,23 +60,29 @@ def window(rows: int, excess: float, **columns: float) -> dict[str, Any]:
     ],
 )
 def test_drift_wants_as_many_windows_in_a_row_as_declared(excesses: list[float], state: State) -> None:
-    assert judged("drift", {"windows": [window(1_000, each) for each in excesses]}) == state
+    assert judged("drift", windows([window(1_000, each) for each in excesses])) == state
 
 
 def test_silence_is_unknown_and_never_ok() -> None:
-    assert judged("drift", {"windows": [window(10, 0.0)] * 3}) == State.UNKNOWN
+    assert judged("drift", windows([window(10, 0.0)] * 3)) == State.UNKNOWN
     assert judged("acceptance", {"cycles": 2, "rates": [0.9, 0.9], "mean": 0.9}) == State.UNKNOWN
     assert judged("metric", {"values": [], "average": None}, metric="bleu", min=0.3) == State.UNKNOWN
 
 
 def test_drift_names_the_columns_that_moved_most() -> None:
-    numbers = {"windows": [window(1_000, 0.5, price=0.9, demand=0.1, day=0.6)] * 3}
+    numbers = windows([window(1_000, 0.5, price=0.9, demand=0.1, day=0.6)] * 3)
     found = monitors.find("drift").judge(monitors.options_of({"kind": "drift"}), numbers)
     assert "(most: price 0.90, day 0.60, demand 0.10)" in found.reason
 
 
+def test_a_column_that_the_version_does_not_know_is_named_and_never_ok() -> None:
+    numbers = windows([window(1_000, 0.0)] * 3, "prise")
+    found = monitors.find("drift").judge(monitors.options_of({"kind": "drift"}), numbers)
+    assert (found.state, "prise" in found.reason) == (State.UNKNOWN, True)
+
+
 def test_one_column_alone_breaches_where_a_limit_of_columns_is_declared() -> None:
-    numbers = {"windows": [window(1_000, 0.1, price=0.9, day=0.0)] * 3}
+    numbers = windows([window(1_000, 0.1, price=0.9, day=0.0)] * 3)
     assert judged("drift", numbers) == State.OK
     assert judged("drift", numbers, max_column_psi=0.5) == State.BREACHED
 

@@ -121,6 +121,7 @@ async def test_a_rule_with_a_target_and_nothing_else_is_a_good_one(client: httpx
         ({"target": "pager", "kinds": []}, "invalid"),
         ({"target": "pager", "kinds": ["job"]}, "invalid"),
         ({"target": "pager", "kinds": ["job.**"]}, "invalid"),
+        ({"target": "pager", "kinds": ["incidents.*"]}, "invalid"),
         ({"target": "pager", "min_severity": "P5"}, "invalid"),
         ({"target": "pager", "group_seconds": -1}, "invalid"),
         ({"target": "pager", "cooldown_seconds": 1e12}, "invalid"),

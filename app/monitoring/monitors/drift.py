@@ -37,12 +37,16 @@ async def read(subject: Subject, options: Options) -> Numbers:
         until = subject.now - place * step
         seen = await traffic.window(subject.session, subject.model, subject.version, "active", until - step, until)
         found.append(_told(seen, subject.reference, options))
-    return {"windows": found}
+    known = subject.reference.get("columns", {})
+    return {"windows": found, "missing": sorted(set(options.columns or ()) - known.keys())}
 
 
 def judge(options: Options, numbers: Numbers) -> Finding:
     windows = numbers["windows"]
     newest = windows[0]
+    if missing := numbers["missing"]:
+        told = f"The version has no reference profile of {', '.join(missing)}, which this monitor's columns name."
+        return Finding(State.UNKNOWN, told)
     if not newest["columns"] and newest["rows"] >= options.min_rows:
         return Finding(State.UNKNOWN, "The version has no reference profile of these columns.")
     if newest["rows"] < options.min_rows:
