@@ -73,6 +73,24 @@ def show_report(model: str | None, limit: int) -> None:
     emit(found, _show)
 
 
+@report.command("logged", epilog=examples("refit report logged fraud", "refit report logged --json | jq '.[].rows'"))
+@model_argument
+@limit_option
+@json_option
+def show_logged(model: str | None, limit: int) -> None:
+    """The requests that were kept as they came: the share that the definition's logging.sample asks for."""
+    found = connect().pages("/predictions/log", limit, model=model)
+    columns = ("at", "request", "version", "slot", "rows")
+    emit(
+        found,
+        lambda kept: table(
+            columns, [(r["at"], r["request_id"], r["version"], r["slot"], len(r["rows"])) for r in kept]
+        ),
+    )
+    if not found:
+        say("none was kept; the definition's logging.sample says which share is")
+
+
 def _show(found: Json) -> None:
     record(found["feedback"])
     click.echo()

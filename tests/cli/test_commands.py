@@ -133,7 +133,6 @@ DELIVERY: dict[str, Any] = {
     ],
 }
 
-# Command → what it must ask, what it is answered, what a person must see.
 CHECKED = {
     "model": "fraud",
     "monitor": "acceptance",
@@ -146,7 +145,7 @@ CHECKED = {
 }
 WHEN = {"version": 1, "checked_at": "2026-01-01T00:00:00Z", "due_at": "2026-01-01T01:00:00Z"}
 MONITOR = CHECKED | WHEN | {"name": "acceptance", "since": "2026-01-01T00:00:00Z"}
-CHECK = CHECKED | {"id": 3, "name": "drift", "at": "2026-01-01T00:00:00Z", "version": 1, "outcome": "cooldown"}
+FOUND = CHECKED | {"id": 3, "name": "drift", "at": "2026-01-01T00:00:00Z", "version": 1, "outcome": "cooldown"}
 WATCH = {
     "id": 7,
     "model": "fraud",
@@ -166,6 +165,32 @@ WATCH = {
     "reason": "180 of 900 requests failed",
 }
 
+TRIAL: dict[str, Any] = dict.fromkeys(("ends_at", "ended_at", "why"), None) | {
+    "id": 4,
+    "model": "fraud",
+    "kind": "canary",
+    "share": 0.1,
+    "active": 6,
+    "standby": 7,
+    "state": "running",
+    "started_at": "2026-11-21T08:00:00Z",
+    "requests": 90,
+}
+ESTIMATE = {"value": 0.912, "low": 0.88, "high": 0.94, "n": 300}
+ARM: dict[str, Any] = {"version": 6, "slot": "active", "labels": {"yes": 0.25}, "mean_score": None} | {
+    **dict.fromkeys(("requests", "rows", "errors", "invalid", "latency_p50", "latency_p99"), 1),
+    **dict.fromkeys(("error_rate", "accuracy", "f1", "acceptance"), ESTIMATE),
+}
+REPORT: dict[str, Any] = {
+    "trial": TRIAL,
+    "active": ARM,
+    "standby": ARM | {"version": 7, "slot": "standby"},
+    "differences": {"f1": ESTIMATE | {"value": None}},
+    "compared": {"rows": 90, "agreement": ESTIMATE, "mean_score_difference": 0.01, "dropped": 2},
+}
+LOGGED = {"at": "2026-11-21T08:00:00Z", "request_id": "a" * 32, "version": 6, "slot": "active", "rows": [{"x": 1}]}
+
+# Command → what it must ask, what it is answered, what a person must see.
 ANSWERED: dict[str, tuple[str, Any, str]] = {
     "slots fraud": ("GET /model/slots", SLOTS, "standby     7"),
     "reload fraud": ("POST /model/reload", SWAPPED, "3.2 ms"),
@@ -206,9 +231,22 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
     "monitors check fraud": ("POST /monitoring/check", {"checks": [CHECKED], "jobs": [12]}, "job 12"),
     "monitors check fraud --look": ("POST /monitoring/check", {"checks": [CHECKED], "jobs": []}, "breached"),
     "monitors list fraud": ("GET /monitoring/monitors", [MONITOR], "fewer than 60%"),
-    "monitors log fraud drift": ("GET /monitoring/checks", page(CHECK), "refused: cooldown"),
+    "monitors log fraud drift": ("GET /monitoring/checks", page(FOUND), "refused: cooldown"),
     "watches list --state passed": ("GET /monitoring/watches", page(WATCH), "rolled_back"),
     "watches show 7": ("GET /monitoring/watches/7", WATCH, "112%"),
+    "canary start fraud --share 0.1 --reason try": ("POST /model/canary", TRIAL, "4"),
+    "canary stop fraud --reason enough": ("POST /model/canary/stop", TRIAL, "4"),
+    "canary show fraud": ("GET /model/trial", REPORT, "0.912 (0.88–0.94, n = 300)"),
+    "shadow start fraud --reason try": ("POST /model/shadow", TRIAL, "4"),
+    "shadow stop fraud --reason enough": ("POST /model/shadow/stop", TRIAL, "4"),
+    "shadow show fraud": ("GET /model/trial", REPORT, "requests left out"),
+    "report learning 0.55 --cycle 12": ("POST /metrics/learning", {"id": 5, "replayed": True}, "5"),
+    "report metric bleu 0.31 --version 7": (
+        "POST /metrics/observations",
+        {"model": "fraud", "accepted": 1, "duplicate": 0},
+        "duplicate",
+    ),
+    "report logged fraud": ("GET /predictions/log", page(LOGGED), "a" * 32),
     "incidents list": ("GET /incidents", page(INCIDENT), "labels are late"),
     "incidents show 3": ("GET /incidents/3", INCIDENT, "/training/jobs/12"),
     "incidents ack 3 --note mine": ("POST /incidents/3/acknowledge", INCIDENT, "3"),
