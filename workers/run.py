@@ -24,7 +24,8 @@ from sqlalchemy.exc import OperationalError
 
 from app.errors import RefitError
 from app.settings import settings
-from workers.attempt import Inputs, take_inputs, train_and_judge
+from workers.attempt import train_and_judge
+from workers.inputs import Inputs, take_inputs
 from workers.pipeline import OutOfMemory, Pipeline, PipelineError, find
 from workers.progress import Progress
 
