@@ -33,6 +33,9 @@ Strategy = Literal["full", "incremental"]
 
 MonitorName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
+# Minutes, hours, days, months, days of the week: a longer step than there are never comes to a second one.
+CRON_STEP, CRON_STEPS, MOST_CRON = re.compile(r"/(\d+)"), (59, 23, 31, 12, 7), 200
+
 # Runbook 002, "When to Retrain", and runbook 003.
 DEFAULT_MONITORS: dict[str, dict[str, Any]] = {
     "f1": {"kind": "accuracy"},
@@ -58,7 +61,9 @@ class Split(Strict):
 class Prerequisites(Strict):
     """What must hold before a training is admitted."""
 
-    min_new_samples: int = Field(10_000, ge=0, description="labelled rows since the last training; 0: not asked")
+    min_new_samples: int = Field(
+        10_000, ge=0, le=10**12, description="labelled rows since the last training; 0: not asked"
+    )
     data_quality: bool = Field(True, description="refuse while the last day has a critical quality report")
     no_open_p1: bool = Field(True, description="refuse while a P1 incident is open")
     live_worker: bool = Field(False, description="refuse while no live worker serves the queue; else it is a warning")
@@ -99,8 +104,11 @@ class Triggers(Strict):
 
         if value is None:
             return None
-        if len(value.split()) != 5 or not croniter.is_valid(value):
+        if len(value) > MOST_CRON or len(value.split()) != 5 or not croniter.is_valid(value):
             raise ValueError("not a cron expression of five fields, such as '0 2 * * 0'")
+        for field, most in zip(value.split(), CRON_STEPS, strict=True):
+            if odd := [step for step in CRON_STEP.findall(field) if int(step) > most]:
+                raise ValueError(f"{field} steps by {odd[0]}, and there are {most} at most")
         try:
             croniter(value).get_next()
         except CroniterBadDateError:
@@ -122,7 +130,7 @@ class Definition(Strict):
     promotion: Promotion = Field(default_factory=Promotion)
     watch: WatchOptions = Field(default_factory=WatchOptions)
     monitors: dict[MonitorName, dict[str, Any] | None] = Field(
-        default_factory=dict, description="rules that may trigger a job; they lie over the runbooks'"
+        default_factory=dict, max_length=100, description="rules that may trigger a job; they lie over the runbooks'"
     )
     triggers: Triggers = Field(default_factory=Triggers)
     logging: Logging = Field(default_factory=Logging)

@@ -1,10 +1,10 @@
 """What others measured: learning cycles as runbook 003 keeps them, and values of metrics of any name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,11 +15,16 @@ from app.feedback.schemas import LearningRequest, Point
 from app.feedback.tables import LearningStats, MetricPoint
 from app.registry.tables import ModelVersion
 
+Told = TypeVar("Told", LearningStats, MetricPoint)
+
 
 async def post_learning(
     session: AsyncSession, model: str, told: LearningRequest, sender: Principal, key: str | None
-) -> int | None:
-    """The id of what was kept; None where the cycle, or the key, was known before."""
+) -> tuple[int, bool]:
+    """The id of what is kept, and whether it was known before, by its cycle or by the key.
+
+    Raises Invalid where that was told otherwise, and keeps the first word.
+    """
     values: dict[str, Any] = {
         "model": model,
         "cycle": None if told.cycle is None else str(told.cycle),
@@ -33,21 +38,72 @@ async def post_learning(
     }
     added = insert(LearningStats).values(values).on_conflict_do_nothing().returning(LearningStats.id)
     id: int | None = await session.scalar(added)
-    return id
+    if id is not None:
+        return id, False
+    known = await _known(session, LearningStats, values, ("model", "cycle"))
+    if not _says(known, values, "model", "cycle", "accept_rate", "accepted", "rejected", "metrics"):
+        if key is not None and known.sender_key == values["sender_key"]:
+            raise _key_reused()
+        raise Invalid(
+            f"Cycle {known.cycle} was told before, with an accept rate of {known.accept_rate:g}.",
+            code="cycle_known",
+            remedy="Name another cycle; what was told is not replaced.",
+        )
+    return known.id, True
 
 
 async def post_points(
     session: AsyncSession, model: str, points: Sequence[Point], sender: Principal, key: str | None
 ) -> int:
-    """How many were new. Raises Invalid, and keeps none, where one is of a version that there is not."""
+    """How many were new. Raises Invalid, and keeps none, where one is of a version that there is not, or was told
+    before with another value."""
     await _refuse_unknown_versions(session, model, points)
     new = 0
     for place, point in enumerate(points):
         values = point.model_dump() | {"model": model, "sender": str(sender), "at": point.at or clock()}
         values["sender_key"] = None if key is None else f"{sender.id}:{place}:{key}"
         added = insert(MetricPoint).values(values).on_conflict_do_nothing().returning(MetricPoint.id)
-        new += await session.scalar(added) is not None
+        if await session.scalar(added) is not None:
+            new += 1
+        else:
+            await _refuse_another_value(session, place, values)
     return new
+
+
+async def _refuse_another_value(session: AsyncSession, place: int, values: Mapping[str, Any]) -> None:
+    known = await _known(session, MetricPoint, values, ("model", "name", "version", "source", "at"))
+    if _says(known, values, "model", "name", "version", "source", "value", "n"):
+        return
+    if known.sender_key is not None and known.sender_key == values["sender_key"]:
+        raise _key_reused()
+    message = f"{known.name} of {known.source} at {known.at:%Y-%m-%d %H:%M:%S} is {known.value:g} already"
+    raise Invalid(
+        f"Nothing was accepted: observations.{place}.value: {message}.",
+        code="value_known",
+        remedy="Send it with another time or source; what was told is not replaced.",
+        errors=[{"field": f"observations.{place}.value", "message": message}],
+    )
+
+
+async def _known(session: AsyncSession, of: type[Told], values: Mapping[str, Any], names: Sequence[str]) -> Told:
+    """What the values met with: the row of the same key, else the one that `names` name."""
+    by_key = of.sender_key == values["sender_key"]
+    by_name = and_(*(getattr(of, name).is_not_distinct_from(values[name]) for name in names))
+    if values["sender_key"] and (found := await session.scalar(select(of).where(by_key))) is not None:
+        return found
+    return (await session.scalars(select(of).where(by_name).order_by(of.id).limit(1))).one()
+
+
+def _says(known: LearningStats | MetricPoint, values: Mapping[str, Any], *names: str) -> bool:
+    return all(getattr(known, name) == values[name] for name in names)
+
+
+def _key_reused() -> Invalid:
+    return Invalid(
+        "This Idempotency-Key was used with another body.",
+        code="idempotency_key_reused",
+        remedy="Send a new key, or the body of the first time.",
+    )
 
 
 async def _refuse_unknown_versions(session: AsyncSession, model: str, points: Sequence[Point]) -> None:

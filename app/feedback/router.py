@@ -51,11 +51,12 @@ async def show_feedback(session: Session, _: Viewer, model: ModelName | None = N
 async def post_learning(
     body: LearningRequest, session: Session, reporter: Reporter, idempotency_key: IdempotencyKey = None
 ) -> LearningAccepted:
-    """What one learning cycle came to. A cycle, or an Idempotency-Key, that is known adds nothing."""
+    """What one learning cycle came to. A cycle, or an Idempotency-Key, that is known adds nothing; told otherwise than
+    before it is refused."""
     async with session.begin():
         model = (await resolve_model(session, body.model)).model
-        id = await learning.post_learning(session, model, body, reporter, idempotency_key)
-    return LearningAccepted(model=model, id=id, replayed=id is None)
+        id, replayed = await learning.post_learning(session, model, body, reporter, idempotency_key)
+    return LearningAccepted(model=model, id=id, replayed=replayed)
 
 
 @router.get("/metrics/learning")
@@ -72,7 +73,8 @@ async def list_learning(
 async def post_observations(
     body: PointsRequest, session: Session, reporter: Reporter, idempotency_key: IdempotencyKey = None
 ) -> PointsAccepted:
-    """Values of metrics of any name. What has the name, version, source and `at` of a known one adds nothing."""
+    """Values of metrics of any name. What has the name, version, source, `at` and value of a known one adds nothing;
+    with another value it is refused."""
     async with session.begin():
         model = (await resolve_model(session, body.model)).model
         new = await learning.post_points(session, model, body.observations, reporter, idempotency_key)

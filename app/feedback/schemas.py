@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -27,7 +28,9 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00
 MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+# So large that nobody means it, and so small that the mean of thousands is still a number.
+Value = Annotated[float, Field(ge=-1e100, le=1e100, strict=True)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 LabelText = Annotated[str, StringConstraints(max_length=1_000, pattern=r"^[^\x00]*$")]
 # So far ahead the clock of whoever measured may be.
@@ -75,7 +78,7 @@ class Item(Strict):
     row: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     head: Name | None = Field(None, description="the label column; unset: the first")
     label: Label = None
-    accepted: bool | None = None
+    accepted: StrictBool | None = None
 
     @model_validator(mode="after")
     def says_one_thing(self) -> Self:
@@ -130,7 +133,7 @@ class FeedbackSummary(BaseModel):
 
 
 class LearningRequest(Strict):
-    """One learning cycle. A `cycle` that was told before is replaced by nothing: the first word stays."""
+    """One learning cycle. A `cycle` that was told before is not replaced: the same again adds nothing."""
 
     model: ModelName | None = None
     cycle: Cycle = None
@@ -142,6 +145,8 @@ class LearningRequest(Strict):
 
     @model_validator(mode="after")
     def has_a_rate(self) -> Self:
+        if (self.accepted is None) != (self.rejected is None):
+            raise ValueError("send accepted and rejected, or neither of them")
         if self.accept_rate is None and self._counted is None:
             raise ValueError("send accept_rate, or how many were accepted and rejected")
         both = None not in (self.accept_rate, self.accepted, self.rejected)
@@ -162,10 +167,11 @@ class LearningRequest(Strict):
 
 
 class LearningAccepted(BaseModel):
-    """`replayed`: it was known before, by its cycle or its Idempotency-Key, and nothing was added."""
+    """`replayed`: it was known before, by its cycle or its Idempotency-Key, and nothing was added; `id` is of the
+    first time."""
 
     model: str
-    id: int | None
+    id: int
     replayed: bool
 
 
@@ -187,9 +193,11 @@ class Point(Strict):
     """One value of a metric that somebody measured. Known is what has the same name, version, source and `at`."""
 
     name: MetricName
-    value: float
+    value: Value
     version: Id | None = None
-    n: Count | None = Field(None, description="of how many it is the mean")
+    n: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = Field(
+        None, description="of how many it is the mean, and what it weighs  [1]"
+    )
     at: Moment | None = None
     source: Name = "api"
 

@@ -55,6 +55,8 @@ class Criterion(Strict):
     def asks_for_something(self) -> Self:
         if self.min is self.max is self.max_drop is self.max_rise is None:
             raise ValueError("a criterion needs min, max, max_drop or max_rise")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing would ever meet it")
         return self
 
     @property

@@ -2,13 +2,14 @@
 makes one job of all that a model's monitors found at once.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -67,6 +68,8 @@ async def check(
     session: AsyncSession, settings: Settings, applied: Applied, *, only_due: bool = False, trigger: bool = True
 ) -> tuple[list[Checked], list[TrainingJob]]:
     """Runs a model's monitors and writes down what they found; with `trigger` makes a job of what is breached."""
+    # Two that check at once would both find the same news.
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"monitors:{applied.model}", 0))))
     now = await _now(session)
     known = {row.name: row for row in await list_monitors(session, applied.model)}
     watched = applied.definition.watched
@@ -135,9 +138,22 @@ async def _look(
     before = State(known.state) if known else None
     if subject is None:
         return Checked(model, name, options.kind, Finding(State.UNKNOWN, "No version is active."), {}, before)
-    kind, own = monitors.find(options.kind), options.of_version(subject.version)
-    numbers = await kind.read(subject, own)
-    return Checked(model, name, options.kind, kind.judge(own, numbers), numbers, before)
+    try:
+        async with subject.session.begin_nested():
+            finding, numbers = await _found(subject, options.of_version(subject.version))
+    # Whatever one monitor stumbles over, the others are asked all the same.
+    except Exception as error:
+        log.exception("monitor %s of %s stumbled", name, model)
+        finding, numbers = Finding(State.UNKNOWN, f"It could not be checked: {type(error).__name__}: {error}."), {}
+    return Checked(model, name, options.kind, finding, numbers, before)
+
+
+async def _found(subject: Subject, options: MonitorOptions) -> tuple[Finding, Numbers]:
+    """Raises ValueError where the numbers hold one that JSON does not know."""
+    kind = monitors.find(options.kind)
+    numbers = await kind.read(subject, options)
+    json.dumps(numbers, allow_nan=False)
+    return kind.judge(options, numbers), numbers
 
 
 async def _trigger(

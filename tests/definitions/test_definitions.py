@@ -97,6 +97,9 @@ async def test_a_job_keeps_the_revision_that_it_was_triggered_with(session: Asyn
         ({"gate": {"slices": [SLICE, SLICE]}}, "gate.slices"),
         ({"gate": {"slices": [SLICE | {"too_few": "pass"}]}}, "gate.slices.0.too_few"),
         ({"triggers": {"schedule": "every sunday"}}, "triggers.schedule"),
+        ({"triggers": {"schedule": "*/61 * * * *"}}, "triggers.schedule"),
+        ({"prerequisites": {"min_new_samples": 10**20}}, "prerequisites.min_new_samples"),
+        ({"gate": {"criteria": {"f1": {"min": 0.9, "max": 0.1}}}}, "gate.criteria.f1"),
         ({"queue": "GPU 1"}, "queue"),
     ],
 )
@@ -142,7 +145,10 @@ async def test_a_name_that_would_not_fit_everywhere_is_refused(
     [
         ({"kind": "accuracy", "head": "z"}, "monitors.m.head: 'z' is no label column; there is y"),
         ({"kind": "accuracy", "versions": {"1": {"kind": "drift"}}}, "monitors.m: versions.1 cannot change kind"),
-        ({"kind": "drift", "window_minutes": 0}, "monitors.m.window_minutes: Input should be greater than 0"),
+        (
+            {"kind": "drift", "window_minutes": 0},
+            "monitors.m.window_minutes: Input should be greater than or equal to 1",
+        ),
     ],
 )
 async def test_a_monitor_that_cannot_be_is_refused_in_one_plain_sentence(

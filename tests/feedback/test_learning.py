@@ -39,7 +39,43 @@ async def test_a_cycle_that_is_told_again_is_kept_once(client: httpx.AsyncClient
     body, headers = {"accept_rate": 0.5} | same.get("body", {}), same.get("headers", {})
     told = [await client.post("/metrics/learning", json=body, headers=headers) for _ in range(2)]
     assert [answer.json()["replayed"] for answer in told] == [False, True]
+    assert told[0].json()["id"] == told[1].json()["id"]
     assert len((await client.get("/metrics/learning")).json()["data"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("same", "code"),
+    [
+        ({"body": {"cycle": 7}}, "cycle_known"),
+        ({"headers": {"Idempotency-Key": "a"}}, "idempotency_key_reused"),
+    ],
+)
+async def test_a_cycle_that_is_told_otherwise_than_before_is_refused_and_not_dropped(
+    client: httpx.AsyncClient, same: dict[str, Any], code: str
+) -> None:
+    await client.post("/metrics/learning", json={"accept_rate": 0.9})
+    for rate, answer in ((0.5, None), (0.4, code)):
+        body = {"accept_rate": rate} | same.get("body", {})
+        told = (await client.post("/metrics/learning", json=body, headers=same.get("headers", {}))).json()
+        assert told.get("code") == answer
+
+
+async def test_a_value_that_is_told_otherwise_than_before_is_refused_by_its_place_and_nothing_is_kept(
+    client: httpx.AsyncClient,
+) -> None:
+    bleu = {"name": "bleu", "value": 0.31, "at": "2026-11-20T03:00:00Z"}
+    refused = await client.post("/metrics/observations", json={"observations": [bleu, bleu | {"value": 0.4}]})
+    assert (refused.status_code, refused.json()["code"]) == (422, "value_known")
+    assert refused.json()["errors"][0]["field"] == "observations.1.value"
+    assert (await client.get("/metrics/observations")).json()["data"] == []
+
+
+async def test_an_idempotency_key_is_for_one_body(client: httpx.AsyncClient) -> None:
+    told = []
+    for value in (0.31, 0.4):
+        body = {"observations": [{"name": "bleu", "value": value}]}
+        told.append(await client.post("/metrics/observations", json=body, headers={"Idempotency-Key": "a"}))
+    assert (told[0].status_code, told[1].json()["code"]) == (202, "idempotency_key_reused")
 
 
 async def test_a_rate_is_reckoned_from_what_was_accepted_and_rejected(client: httpx.AsyncClient) -> None:
@@ -54,6 +90,8 @@ async def test_a_rate_is_reckoned_from_what_was_accepted_and_rejected(client: ht
         {},
         {"accepted": 0, "rejected": 0},
         {"accept_rate": 1.5},
+        {"accept_rate": True},
+        {"accepted": 5},
         {"accept_rate": 0.5, "cycle": -1},
         {"accept_rate": 0.5, "cycle": "\0"},
         {"accept_rate": 0.5, "at": "2026-11-21T03:00:00"},

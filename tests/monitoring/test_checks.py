@@ -1,5 +1,6 @@
 """From recorded numbers to a state, an event and one job."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -211,6 +212,39 @@ async def test_a_model_whose_monitors_stumble_leaves_the_others_theirs(
         jobs = await checks.check_due(session, config)
     assert [job.model for job in jobs] == [MODEL]
     assert "the monitors of broken stumbled" in caplog.text
+
+
+async def test_a_monitor_that_stumbles_is_unknown_and_leaves_the_others_of_its_model_theirs(
+    sessions: Sessions, config: Settings
+) -> None:
+    bleu = {"kind": "metric", "metric": "bleu", "min": 0.3}
+    await begin(sessions, config, monitors={"bleu": bleu})
+    await low_acceptance(sessions)
+    async with sessions() as session, session.begin():
+        for source in "ab":  # no caller can send such values; their mean is no number
+            point = {"model": MODEL, "name": "bleu", "value": 1.7e308, "source": source, "sender": "t"}
+            session.add(MetricPoint(**point, at=clock()))
+    found, jobs = await check(sessions, config)
+    assert (found["bleu"].finding.state, found["acceptance"].finding.state) == ("unknown", "breached")
+    assert "It could not be checked: ValueError" in found["bleu"].finding.reason
+    assert len(jobs) == 1
+
+
+async def test_who_checks_at_once_tells_a_change_once(sessions: Sessions, config: Settings) -> None:
+    await begin(sessions, config)
+    await low_acceptance(sessions)
+    await asyncio.gather(*(check(sessions, config) for _ in range(5)))
+    assert [kind for kind, _ in await events(sessions)].count("monitor.breached") == 1
+
+
+async def test_values_weigh_as_much_as_they_are_the_mean_of(sessions: Sessions, config: Settings) -> None:
+    await begin(sessions, config, monitors={"bleu": {"kind": "metric", "metric": "bleu", "min": 0.3}})
+    async with sessions() as session, session.begin():
+        for value, n in ((0.9, 1), (0.1, 3)):
+            point = {"model": MODEL, "name": "bleu", "value": value, "n": n, "source": str(n), "sender": "t"}
+            session.add(MetricPoint(**point, at=clock()))
+    found, _ = await check(sessions, config)
+    assert found["bleu"].numbers["average"] == pytest.approx(0.3)
 
 
 async def test_a_monitor_that_the_definition_drops_is_forgotten_but_not_what_it_found(

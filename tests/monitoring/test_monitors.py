@@ -111,6 +111,11 @@ def test_confidence_is_breached_by_a_steady_fall_and_not_by_noise() -> None:
 def test_a_version_may_have_thresholds_of_its_own() -> None:
     options = monitors.options_of({"kind": "acceptance", "versions": {"7": {"min": 0.4}}})
     assert [options.of_version(n).model_dump()["min"] for n in (7, 8)] == [0.4, 0.6]
+    options = monitors.options_of({"kind": "metric", "metric": "bleu", "min": 0.3, "versions": {"7": {"max": 0.9}}})
+    assert options.of_version(7).model_dump()["max"] == 0.9
+
+
+BLEU = {"kind": "metric", "metric": "bleu", "min": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +126,13 @@ def test_a_version_may_have_thresholds_of_its_own() -> None:
         ({"drift": {"max_psi": -1}}, "monitors.drift.max_psi: Input should be greater than 0"),
         ({"drift": {"max_pis": 1}}, "monitors.drift.max_pis: Extra inputs are not permitted"),
         ({"b": {"kind": "metric", "metric": "bleu"}}, "needs min or max"),
+        ({"b": BLEU | {"min": 0.9, "max": 0.1}}, "min 0.9 is above max 0.1"),
+        ({"b": BLEU | {"metric": "bad name"}}, "monitors.b.metric"),
+        ({"b": BLEU | {"window": 1, "at_least": 5}}, "it would never judge"),
+        ({"b": BLEU | {"half_life_minutes": 60}}, "half_life_minutes is for average: time_weighted"),
+        ({"b": BLEU | {"average": "time_weighted", "half_life_minutes": 1e-300}}, "monitors.b.half_life_minutes"),
+        ({"acceptance": {"window": 2}}, "it would never judge"),
+        ({"drift": {"window_minutes": 0.5}}, "monitors.drift.window_minutes"),
         ({"drift": {"versions": {"2": {"kind": "metric"}}}}, "versions.2 cannot change kind"),
         ({"drift": {"versions": {"2": {"max_psi": 0}}}}, "versions: max_psi"),
     ],

@@ -22,6 +22,9 @@ Numbers = dict[str, Any]
 
 # A leap year. Beyond some thousands of them no calendar knows the time that is meant.
 MOST_MINUTES = 366 * 24 * 60
+Minutes = Annotated[float, Field(ge=1 / 60, le=MOST_MINUTES)]
+CountedMinutes = Annotated[float, Field(ge=1, le=MOST_MINUTES)]  # traffic is counted by the minute
+FewestRows = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class State(StrEnum):
@@ -45,9 +48,7 @@ class MonitorOptions(Strict):
     kind: str
     every_minutes: float = Field(60, ge=1 / 60, le=7 * 24 * 60, description="how often it looks by itself")
     trigger: bool = Field(True, description="a breach triggers a job; false: it is only told")
-    silent_minutes: float = Field(
-        24 * 60, gt=0, le=MOST_MINUTES, description="unknown for so long: that is told once more"
-    )
+    silent_minutes: Minutes = Field(24 * 60, description="unknown for so long: that is told once more")
     versions: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}$")], dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -69,7 +70,7 @@ class MonitorOptions(Strict):
 
     def _laid_over(self, other: Mapping[str, Any]) -> Self:
         try:
-            return type(self).model_validate(self.model_dump(exclude={"versions"}) | dict(other))
+            return type(self).model_validate(self.model_dump(exclude={"versions"}, exclude_unset=True) | dict(other))
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"versions: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

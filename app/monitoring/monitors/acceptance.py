@@ -1,8 +1,8 @@
 """The share of answers that people accepted, over the last learning cycles: the retrain monitor of runbook 003."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.feedback.learning import recent_learning
 from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Subject
@@ -13,6 +13,12 @@ class Options(MonitorOptions):
     min: float = Field(0.6, ge=0, le=1, description="breached below it")
     window: int = Field(5, ge=1, le=1_000, description="learning cycles, the newest")
     at_least: int = Field(3, ge=1, le=1_000, description="fewer cycles: unknown")
+
+    @model_validator(mode="after")
+    def can_ever_say_something(self) -> Self:
+        if self.at_least > self.window:
+            raise ValueError(f"at_least is {self.at_least}, and the window holds {self.window}: it would never judge")
+        return self
 
 
 async def read(subject: Subject, options: Options) -> Numbers:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.feedback.outcomes import outcomes
-from app.monitoring.monitors import MOST_MINUTES, Finding, MonitorOptions, Numbers, State, Subject
+from app.monitoring.monitors import FewestRows, Finding, Minutes, MonitorOptions, Numbers, State, Subject
 from app.monitoring.sequential import f1_upper_bound, share_upper_bound
 from app.monitoring.standing import Standing
 
@@ -25,9 +25,9 @@ class Options(MonitorOptions):
     metric: Literal["f1", "accuracy", "precision", "recall"] = "f1"
     head: str | None = Field(None, description="the label column; default: the first")
     max_drop: float = Field(0.05, ge=0, lt=1)
-    window_minutes: float = Field(24 * 60, gt=0, le=MOST_MINUTES, description="labels that came in this time")
+    window_minutes: Minutes = Field(24 * 60, description="labels that came in this time")
     by: Literal["arrival", "answer"] = Field("arrival", description="answer: labels of answers given in this time")
-    min_labels: int = Field(200, ge=1, description="fewer: unknown")
+    min_labels: FewestRows = Field(200, description="fewer: unknown")
 
     @property
     def is_urgent(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.monitoring.monitors import MOST_MINUTES, Finding, MonitorOptions, Numbers, State, Subject
+from app.monitoring.monitors import CountedMinutes, FewestRows, Finding, MonitorOptions, Numbers, State, Subject
 from app.traffic import service as traffic
 
 # A trend that comes by chance less often than this is one.
@@ -19,9 +19,9 @@ class Options(MonitorOptions):
 
     kind: Literal["confidence"] = "confidence"
     head: str | None = Field(None, description="the label column; default: the first")
-    window_minutes: float = Field(60, gt=0, le=MOST_MINUTES)
+    window_minutes: CountedMinutes = 60
     windows: int = Field(8, ge=5, le=100)
-    min_rows: int = Field(100, ge=1, description="of a window; a smaller one does not count")
+    min_rows: FewestRows = Field(100, description="of a window; a smaller one does not count")
     max_fall: float = Field(0.05, gt=0, lt=1, description="of the mean, from the first window to the last")
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from app.monitoring.monitors import MOST_MINUTES, Finding, MonitorOptions, Numbers, State, Subject
+from app.monitoring.monitors import CountedMinutes, FewestRows, Finding, MonitorOptions, Numbers, State, Subject
 from app.monitoring.psi import Shift, aggregate, shift
 from app.traffic import service as traffic
 
@@ -17,12 +17,12 @@ class Options(MonitorOptions):
     """Breached where the aggregate index, or one column's, is beyond its limit in each of the last `windows`."""
 
     kind: Literal["drift"] = "drift"
-    max_psi: float = Field(0.3, gt=0, description="of the mean over the columns")
-    max_column_psi: float | None = Field(None, gt=0, description="of any column; default: only told")
+    max_psi: float = Field(0.3, gt=0, le=100, description="of the mean over the columns")
+    max_column_psi: float | None = Field(None, gt=0, le=100, description="of any column; default: only told")
     columns: list[str] | None = Field(None, min_length=1, description="only these  [all]")
-    window_minutes: float = Field(60, gt=0, le=MOST_MINUTES)
+    window_minutes: CountedMinutes = 60
     windows: int = Field(3, ge=1, le=100, description="consecutive ones")
-    min_rows: int = Field(200, ge=1, description="of a window; fewer: unknown")
+    min_rows: FewestRows = Field(200, description="of a window; fewer: unknown")
 
     @property
     def is_urgent(self) -> bool:
