@@ -1,5 +1,6 @@
 """Rows that tests begin with, made as the service makes them."""
 
+import secrets
 import uuid
 from typing import Any
 
@@ -70,13 +71,13 @@ async def expire_lease(session: AsyncSession, job_id: int, *, only_running: bool
 
 
 def candidate(
-    *, verdict: str = "pass", incumbent: int | None = None, artifact: str = "a" * 64, format: str = "onnx"
+    *, verdict: str = "pass", incumbent: int | None = None, artifact: str | None = None, format: str = "onnx"
 ) -> dict[str, Any]:
-    """What a finished attempt publishes."""
+    """What a finished attempt publishes; no two are alike."""
     return {
         "data_version": "d" * 64,
         "format": format,
-        "artifact": artifact,
+        "artifact": artifact or secrets.token_hex(32),
         "size": 1,
         "metrics": {},
         "details": {},

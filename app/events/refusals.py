@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock, seconds
@@ -14,9 +14,17 @@ AGAIN_AFTER_SECONDS = 3_600.0
 
 
 async def record_refusal(
-    session: AsyncSession, refusal: RefitError, *, kind: str, actor: str, model: str, version: int | None = None
+    session: AsyncSession,
+    refusal: RefitError,
+    *,
+    kind: str,
+    actor: str,
+    model: str,
+    version: int | None = None,
+    once: bool = False,
 ) -> None:
-    """An event `kind` with every code and figure of the refusal, unless this hour has the same of that actor.
+    """An event `kind` with every code and figure of the refusal, unless this hour (`once`: the whole record) has the
+    same of that actor.
 
     Whoever finds another one writing it leaves it to that one.
     """
@@ -27,7 +35,7 @@ async def record_refusal(
         return
     same = (Event.kind == kind, Event.model == model, Event.actor == actor, Event.after == codes)
     of_version = Event.version.is_not_distinct_from(version)
-    recently = Event.at > clock() - seconds(AGAIN_AFTER_SECONDS)
+    recently = true() if once else Event.at > clock() - seconds(AGAIN_AFTER_SECONDS)
     if await session.scalar(select(exists().where(*same, of_version, recently))):
         return
     await record(

@@ -1,6 +1,7 @@
 """What happens by itself after a verdict of pass: staging, and reload where the definition says so.
 
-Automation never brings a version back: what has stood by or been active once is left to people. A hold stops it.
+Automation never brings a version back: what has stood by or been active once is left to people, and so is what is byte
+for byte a version that was rolled back. A hold stops it; whatever stops it is told once.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from app.events.refusals import record_refusal
 from app.registry import swap
 from app.registry.swap import Change, ReplicasNotReady
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
+from app.trials.tables import Trial
 
 
 async def promote(session: AsyncSession, model: str | None = None) -> None:
@@ -27,21 +29,14 @@ async def promote(session: AsyncSession, model: str | None = None) -> None:
 
 
 async def _unstaged(session: AsyncSession, model: str | None) -> Sequence[ModelVersion]:
-    """The newest version of each model, where it passed against what is active and was never staged."""
+    """The newest version of each model, where it passed the gate and was never staged."""
     any_version = aliased(ModelVersion)
     newest = select(func.max(any_version.number)).where(any_version.model == ModelVersion.model).scalar_subquery()
-    staged = exists().where(SlotHistory.model == ModelSlots.model, SlotHistory.standby == ModelVersion.number)
-    query = (
-        select(ModelVersion)
-        .join(ModelSlots, ModelSlots.model == ModelVersion.model)
-        .where(
-            ModelVersion.number == newest,
-            ModelVersion.verdict == "pass",
-            ModelVersion.incumbent.is_not_distinct_from(ModelSlots.active),
-            ModelSlots.hold_reason.is_(None),
-            ~staged,
-        )
+    staged = exists().where(
+        SlotHistory.model == ModelVersion.model,
+        or_(SlotHistory.standby == ModelVersion.number, SlotHistory.active == ModelVersion.number),
     )
+    query = select(ModelVersion).where(ModelVersion.number == newest, ModelVersion.verdict == "pass", ~staged)
     return (await session.scalars(query if model is None else query.where(ModelVersion.model == model))).all()
 
 
@@ -61,6 +56,11 @@ async def _stage(session: AsyncSession, version: ModelVersion) -> None:
     if promotion.stage == "automatic":
         change = Change(version.model, REFIT, "passed the gate")
         try:
+            slots = await session.get_one(ModelSlots, version.model, populate_existing=True)
+            swap.check_hold(slots, change)
+            swap.check_gate(slots, version, change)
+            await _check_trial(session, slots)
+            await _check_news(session, slots, version)
             await swap.stage(session, change, version.number)
         except Refused as refusal:
             await _put_off(session, refusal, version.model, version.number)
@@ -71,12 +71,47 @@ async def _reload(session: AsyncSession, slots: ModelSlots) -> None:
     if definition.promotion.reload == "automatic":
         change = Change(slots.model, REFIT, "passed the gate, reload is automatic")
         try:
+            await _check_trial(session, slots)
             await swap.reload(session, change, watch_minutes=definition.watch.minutes)
         except Refused as refusal:
             await _put_off(session, refusal, slots.model, slots.standby)
 
 
+async def _check_trial(session: AsyncSession, slots: ModelSlots) -> None:
+    """People have begun a trial of what stands by: it is theirs to end."""
+    running = select(Trial).where(Trial.model == slots.model, Trial.state == "running")
+    trial = await session.scalar(running)
+    if trial is not None and trial.standby == slots.standby:
+        raise Refused(
+            f"A {trial.kind} of version {trial.standby} runs until {trial.ends_at:%Y-%m-%d %H:%M:%S} UTC.",
+            code="trial_running",
+            remedy=f"Wait for its end, or end it: refit {trial.kind} stop {slots.model} --reason …",
+        )
+
+
+async def _check_news(session: AsyncSession, slots: ModelSlots, version: ModelVersion) -> None:
+    """The same rows and the same definition give the same bytes: as good as what is active, or as bad as what was
+    rolled back."""
+    twins = select(ModelVersion.number).where(
+        ModelVersion.model == version.model,
+        ModelVersion.artifact == version.artifact,
+        ModelVersion.number != version.number,
+    )
+    for twin in (await session.scalars(twins.order_by(ModelVersion.number.desc()))).all():
+        undone = await swap.was_rolled_back(session, version.model, twin)
+        if twin == slots.active or undone:
+            raise Refused(
+                f"Version {version.number} is byte for byte version {twin}, which "
+                + (f"was rolled back: {undone.reason}" if undone else "is active."),
+                code="nothing_new",
+                remedy=f"Wait for new rows, or stage it by hand: refit versions stage {version.number} "
+                f"-m {version.model}.",
+            )
+
+
 async def _put_off(session: AsyncSession, refusal: Refused, model: str, version: int | None) -> None:
-    """Not now. The next tick asks again; the record says why once an hour. That replicas still load is no decision."""
+    """Not now. The next tick asks again; the record says why, once. That replicas still load is no decision."""
     if not isinstance(refusal, ReplicasNotReady):
-        await record_refusal(session, refusal, kind="slots.put_off", actor=REFIT, model=model, version=version)
+        await record_refusal(
+            session, refusal, kind="slots.put_off", actor=REFIT, model=model, version=version, once=True
+        )

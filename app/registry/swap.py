@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock, notify, seconds
 from app.errors import NotFound, Refused, Stale
-from app.events.record import record
+from app.events.record import REFIT, record
 from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots, SlotHistory
 
 CHANNEL = "refit_slots"
@@ -83,7 +83,7 @@ async def stage(session: AsyncSession, change: Change, number: int) -> Swapped:
         return Swapped(slots, changed=False)
     if slots.active == number:
         raise Refused(f"Version {number} of {change.model} is active already.", code="already_active")
-    _check_gate(slots, version, change)
+    check_gate(slots, version, change)
     _check_artifact(version)
     await _check_watch(session, slots)
     return await _write(session, slots, Action.STAGED, change, standby=number)
@@ -93,8 +93,9 @@ async def reload(session: AsyncSession, change: Change, *, watch_minutes: float)
     """Swaps active and standby, bound to the incumbent that the gate report names.
 
     Raises Stale where the caller expected other slots; Refused: `standby_empty`, `standby_is_previous`, `held`,
-    `verdict_…`, `stale_gate`; ReplicasNotReady naming every live replica that is not warm (the caller may wait and ask
-    again). `force` passes over a hold, an inconclusive verdict and replicas that are not ready, never over the rest.
+    `was_rolled_back` by a watch, `verdict_…`, `stale_gate`; ReplicasNotReady naming every live replica that is not
+    warm (the caller may wait and ask again). `force` passes over a hold, a rollback, an inconclusive verdict and
+    replicas that are not ready, never over the rest.
     """
     slots = await _lock(session, change)
     if slots.standby is None:
@@ -109,8 +110,9 @@ async def reload(session: AsyncSession, change: Change, *, watch_minutes: float)
             code="standby_is_previous",
             remedy=f"To go back: refit rollback {change.model} --reason …",
         )
-    _check_hold(slots, change)
-    _check_gate(slots, await get_version(session, change.model, slots.standby), change)
+    check_hold(slots, change)
+    await _check_was_rolled_back(session, slots, change)
+    check_gate(slots, await get_version(session, change.model, slots.standby), change)
     left_out = await _not_warm(session, slots.model, slots.standby)
     if left_out and not change.force:
         raise _not_ready(slots, slots.standby, left_out)
@@ -220,6 +222,15 @@ async def was_active(session: AsyncSession, model: str, number: int) -> bool:
     return await session.scalar(query) is not None
 
 
+async def was_rolled_back(session: AsyncSession, model: str, number: int) -> SlotHistory | None:
+    """The last time that Refit itself went back from that version; None where it never did. What people undo is
+    theirs to do again."""
+    of = SlotHistory
+    # What was left stands by afterwards.
+    undone = (of.model == model, of.action == Action.ROLLED_BACK, of.actor == REFIT, of.standby == number)
+    return await session.scalar(select(of).where(*undone).order_by(of.id.desc()).limit(1))
+
+
 async def _lock(session: AsyncSession, change: Change) -> ModelSlots:
     """The row under FOR UPDATE. No replica can join or renew, and nobody else can swap, until this transaction ends."""
     query = select(ModelSlots).where(ModelSlots.model == change.model).with_for_update()
@@ -241,7 +252,7 @@ async def _lock(session: AsyncSession, change: Change) -> ModelSlots:
     return slots
 
 
-def _check_hold(slots: ModelSlots, change: Change) -> None:
+def check_hold(slots: ModelSlots, change: Change) -> None:
     if slots.hold_reason is not None and not change.force:
         raise Refused(
             f"{slots.model} is held: {slots.hold_reason}",
@@ -250,7 +261,19 @@ def _check_hold(slots: ModelSlots, change: Change) -> None:
         )
 
 
-def _check_gate(slots: ModelSlots, version: ModelVersion, change: Change) -> None:
+async def _check_was_rolled_back(session: AsyncSession, slots: ModelSlots, change: Change) -> None:
+    assert slots.standby is not None
+    undone = await was_rolled_back(session, slots.model, slots.standby)
+    if undone is not None and not change.force:
+        raise Refused(
+            f"Version {slots.standby} of {slots.model} was rolled back at {undone.at:%Y-%m-%d %H:%M:%S} UTC: "
+            f"{undone.reason}",
+            code="was_rolled_back",
+            remedy=f"Train another, or take it all the same: refit reload {slots.model} --force --reason …",
+        )
+
+
+def check_gate(slots: ModelSlots, version: ModelVersion, change: Change) -> None:
     if version.verdict == "fail" or (version.verdict == "inconclusive" and not change.force):
         raise Refused(
             f"The gate's verdict on version {version.number} is {version.verdict}: {version.gate['reason']}",
@@ -281,7 +304,7 @@ async def _check_watch(session: AsyncSession, slots: ModelSlots) -> None:
         raise Refused(
             f"Version {slots.standby} in standby is the rollback target until {slots.watch_until:%Y-%m-%d %H:%M:%S}.",
             code="watch_running",
-            remedy="Wait for the watch to end; what passed the gate is staged by itself then.",
+            remedy="Wait for its end: what passed against the version that is active then is staged by itself.",
         )
 
 

@@ -1,5 +1,5 @@
-"""What binds automatic triggers only: cooldown, weekly budget, that something changed since the gate refused, and that
-no candidate waits for a person."""
+"""What binds automatic triggers only: cooldown, weekly budget, that something changed since the last one came to
+nothing, and that no candidate waits for a person."""
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -7,13 +7,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.data import service as data
 from app.data.tables import DataVersion
 from app.db import clock, seconds
-from app.definitions.service import Applied
+from app.definitions.service import Applied, load
 from app.errors import RefitError
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.training.checks import Check
 from app.training.tables import MANUAL, TRAINS, TrainingJob
 
 WEEK_SECONDS = 7 * 86_400
+# Of a definition: what the version and its verdict come from.
+DEPENDS_ON = ("type", "data", "label", "split", "training", "strategy", "gate")
 
 
 async def checks(session: AsyncSession, applied: Applied, new_samples: int | None) -> list[Check]:
@@ -21,8 +23,8 @@ async def checks(session: AsyncSession, applied: Applied, new_samples: int | Non
     return [
         await cooldown_is_over(session, applied),
         await budget_is_left(session, applied),
-        await something_has_changed(session, applied, new_samples),
         await no_candidate_waits(session, applied),
+        await something_has_changed(session, applied, new_samples),
     ]
 
 
@@ -60,13 +62,14 @@ async def budget_is_left(session: AsyncSession, applied: Applied) -> Check:
 
 
 async def something_has_changed(session: AsyncSession, applied: Applied, new_samples: int | None) -> Check:
-    """Whatever the gate refused is not tried again by itself on the same rows, by the same definition, against the
-    same version: it would be refused once more."""
+    """What was trained and is not active is not trained again by itself on the same rows, by the same definition,
+    against the same version: it would be the same once more."""
     last = await _last_automatic(session, applied)
-    refused = last is not None and last.verdict != "pass"
-    changed = await _changes(session, applied, last, new_samples) if last and refused else []
-    passed = not refused or bool(changed)
-    since = f"since job {last.job_id}, whose verdict was {last.verdict}" if last else ""
+    active = await session.scalar(select(ModelSlots.active).where(ModelSlots.model == applied.model))
+    in_vain = last is not None and last.number != active
+    changed = await _changes(session, applied, last, active, new_samples) if last and in_vain else []
+    passed = not in_vain or bool(changed)
+    since = f"since job {last.job_id} made version {last.number} (verdict {last.verdict})" if last else ""
     return Check(
         "nothing_changed",
         passed=passed,
@@ -80,28 +83,30 @@ async def something_has_changed(session: AsyncSession, applied: Applied, new_sam
 
 
 async def no_candidate_waits(session: AsyncSession, applied: Applied) -> Check:
-    """Who passed the gate and stands by, for a person to reload it: the next candidate would only push it out."""
+    """Who passed the gate and waits for a person: the next candidate would only push it out."""
     waiting = await _waiting(session, applied.model)
     passed = waiting is None
-    said = f"Version {waiting} passed the gate and waits in standby to be reloaded." if waiting else ""
+    said = f"Version {waiting} passed the gate and waits to be staged or reloaded." if waiting else ""
     return Check(
         "candidate_waits",
         passed=passed,
         value=waiting,
         required=None,
-        message="No candidate waits in standby." if passed else said,
-        remedy=f"Reload it (refit reload {applied.model}), or stage another.",
+        message="No candidate waits." if passed else said,
+        remedy=f"Reload it (refit reload {applied.model}); `refit history {applied.model}` says what keeps it.",
         binds="automatic",
     )
 
 
 async def _waiting(session: AsyncSession, model: str) -> int | None:
-    """The version in standby, where it passed against what is active and was never active itself."""
-    standby = (ModelVersion.model == ModelSlots.model) & (ModelVersion.number == ModelSlots.standby)
-    was_active = exists().where(SlotHistory.model == ModelSlots.model, SlotHistory.active == ModelSlots.standby)
+    """The version in standby, or the newest that a hold, a watch or a trial keeps from there, where it passed against
+    what is active and was never active itself."""
+    newest = select(func.max(ModelVersion.number)).where(ModelVersion.model == model).scalar_subquery()
+    stands_by = (ModelVersion.number == ModelSlots.standby) | (ModelVersion.number == newest)
+    was_active = exists().where(SlotHistory.model == ModelSlots.model, SlotHistory.active == ModelVersion.number)
     found: int | None = await session.scalar(
-        select(ModelVersion.number)
-        .join(ModelSlots, standby)
+        select(func.max(ModelVersion.number))
+        .join(ModelSlots, (ModelVersion.model == ModelSlots.model) & stands_by)
         .where(
             ModelSlots.model == model,
             ModelVersion.verdict == "pass",
@@ -112,17 +117,26 @@ async def _waiting(session: AsyncSession, model: str) -> int | None:
     return found
 
 
-async def _changes(session: AsyncSession, applied: Applied, last: ModelVersion, new_samples: int | None) -> list[str]:
+async def _changes(
+    session: AsyncSession, applied: Applied, last: ModelVersion, active: int | None, new_samples: int | None
+) -> list[str]:
     """What is not as it was when that version was judged, in words."""
-    active = await session.scalar(select(ModelSlots.active).where(ModelSlots.model == applied.model))
     snapshot = exists().where(DataVersion.model == applied.model, DataVersion.created_at > last.created_at)
     found = {
-        "definition": applied.revision != last.definition_revision,
+        "definition": await _is_defined_otherwise(session, applied, last.definition_revision),
         "active version": active != last.incumbent,
         "data version": bool(await session.scalar(select(snapshot))),
     }
     changed = [name for name, is_other in found.items() if is_other]
     return changed or await _new_rows(session, applied, new_samples)
+
+
+async def _is_defined_otherwise(session: AsyncSession, applied: Applied, revision: int) -> bool:
+    """By what a training depends on; other words about the model make no other version."""
+    if revision == applied.revision:
+        return False
+    before = (await load(session, applied.model, revision)).definition
+    return any(getattr(before, name) != getattr(applied.definition, name) for name in DEPENDS_ON)
 
 
 async def _new_rows(session: AsyncSession, applied: Applied, counted: int | None) -> list[str]:

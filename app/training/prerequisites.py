@@ -98,7 +98,7 @@ async def no_p1_is_open(session: AsyncSession, applied: Applied) -> Check:
         value=len(incidents),
         required=0 if asked else None,
         message=f"A P1 incident is open: {named}." if incidents else "No P1 incident is open.",
-        remedy="Close it with a note: POST /incidents/ID/close.",
+        remedy=f"Close it with a note: refit incidents close {incidents[0].id if incidents else 'ID'} --note …",
         details={"incidents": [i.id for i in incidents]} if incidents else None,
     )
 

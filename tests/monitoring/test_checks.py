@@ -39,7 +39,7 @@ async def begin(sessions: Sessions, config: Settings, **changes: Any) -> None:
     (folder / "profile.json").write_bytes(orjson.dumps(PROFILE))
     async with sessions() as session, session.begin():
         await factories.define(session, MODEL, triggers=TRIGGERS, **changes)
-        number = await factories.version(session, config, MODEL)
+        number = await factories.version(session, config, MODEL, artifact="a" * 64)
         await gated(session, MODEL, number, f1=0.9)
         await swap.stage(session, Change(MODEL, "test"), number)
         await swap.reload(session, Change(MODEL, "test"), watch_minutes=0)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -11,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db import clock, seconds
 from app.errors import NotFound, Refused, Stale
+from app.events.record import REFIT
 from app.events.tables import Event
 from app.registry import service, swap
 from app.registry.promotion import promote
 from app.registry.swap import TRANSITIONS, Action, Change, ReplicasNotReady
-from app.registry.tables import ModelSlots, ReplicaSlots, SlotHistory
+from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots, SlotHistory
 from app.serving.replica import SLOTS
 from app.settings import Settings
 from tests.factories import define, replica, slots, version
@@ -271,6 +273,59 @@ async def test_the_rollback_target_of_a_running_watch_is_never_overwritten(
     await session.execute(update(ModelSlots).values(watch_until=clock() - seconds(1)))
     await promote(session)
     assert (await slots(session, "fraud")).standby == 3
+
+
+async def test_what_is_byte_for_byte_active_or_was_rolled_back_by_refit_is_left_to_people(
+    session: AsyncSession, config: Settings
+) -> None:
+    await define(session, "fraud", promotion={"reload": "automatic"})
+    for incumbent, artifact in ((None, "a" * 64), (1, "b" * 64)):
+        await version(session, config, "fraud", incumbent=incumbent, artifact=artifact)
+        await promote(session)
+    assert (await slots(session, "fraud")).active == 2
+    await version(session, config, "fraud", incumbent=2, artifact="b" * 64)
+    await promote(session)
+    target, _ = await swap.restore(session, FRAUD, None)
+    await swap.rollback(session, Change("fraud", REFIT, "the watch found: worse"), target, hold=False)
+    await version(session, config, "fraud", incumbent=1, artifact="b" * 64)
+    await promote(session)
+    assert ((await slots(session, "fraud")).active, (await slots(session, "fraud")).standby) == (1, 2)
+    told = (await session.scalars(select(Event).where(Event.after == "nothing_new").order_by(Event.id))).all()
+    assert [(event.version, str(event.reason).split("which ")[1]) for event in told] == [
+        (3, "is active."),
+        (4, "was rolled back: the watch found: worse"),
+    ]
+
+
+async def test_what_a_watch_rolled_back_comes_back_by_force_only(session: AsyncSession, config: Settings) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    target, _ = await swap.restore(session, FRAUD, None)
+    await swap.rollback(session, Change("fraud", REFIT, "the watch found: worse"), target, hold=False)
+    with pytest.raises(Refused, match=r"was rolled back at .*: the watch found: worse") as refused:
+        await swap.reload(session, FRAUD, watch_minutes=0)
+    assert refused.value.code == "was_rolled_back"
+    await swap.reload(session, FORCED, watch_minutes=0)
+    assert (await slots(session, "fraud")).active == 2
+
+
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [
+        (update(ModelSlots).values(hold_reason="audit"), "held"),
+        (update(ModelVersion).where(ModelVersion.number == 3).values(incumbent=1), "stale_gate"),
+    ],
+)
+async def test_what_passed_and_is_not_staged_by_itself_says_why(
+    session: AsyncSession, config: Settings, then: Any, code: str
+) -> None:
+    await with_standby(session, config)
+    await reload(session)
+    await version(session, config, "fraud", incumbent=2)
+    await session.execute(then)
+    await promote(session)
+    told = (await session.scalars(select(Event).where(Event.kind == "slots.put_off"))).all()
+    assert [(event.after, event.version) for event in told] == [(code, 3)]
 
 
 async def test_what_passed_is_staged_by_itself_and_reloaded_only_where_the_definition_says_so(

@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.auth.roles import Principal, Role
-from app.data.tables import DataQuality
+from app.data.tables import DataQuality, Sample
 from app.db import clock
 from app.definitions.tables import Model
 from app.errors import Forbidden, Refused
@@ -161,9 +161,10 @@ async def test_automatic_triggers_keep_the_cooldown_and_people_need_not(
 
 async def test_automatic_triggers_keep_the_weekly_budget(session: AsyncSession, config: Settings) -> None:
     await define(session, "fraud", triggers={"cooldown_minutes": 0, "weekly_budget": 2})
-    for _ in range(2):
+    for n in range(2):
         await service.trigger(session, config, TriggerRequest(model="fraud"), TRAINER, trigger="schedule")
-        await state.complete(session, await claim(session), candidate())
+        await state.complete(session, await claim(session), candidate(verdict="fail"))
+        await session.execute(insert(Sample).values(model="fraud", key=f"{n}", row={"y": 1}))
     with pytest.raises(Refused) as refused:
         await service.trigger(session, config, TriggerRequest(model="fraud"), TRAINER, trigger="schedule")
     assert refused.value.code == "weekly_budget"

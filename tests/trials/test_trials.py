@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db import clock
 from app.events.tables import Event
+from app.registry.promotion import promote
 from app.serving import shadow
 from app.serving.directions import position
 from app.settings import Settings
@@ -84,6 +85,7 @@ async def test_a_canary_is_over_the_moment_standby_or_active_is_another_version(
     await start(api, client, "canary", CANARY)
     key = await lucky(client)
     await make(bias=3.0, incumbent=1)
+    assert (await client.post("/model/versions/fraud/3/stage", json={})).status_code == 200
     await until_warm(client, 3)
     assert (await ask(client, key))["version"] == 1
     ended = await until_ended(client)
@@ -94,6 +96,21 @@ async def test_a_canary_is_over_the_moment_standby_or_active_is_another_version(
     async with sessions() as session:
         kinds = select(Event.kind).where(Event.kind.like("canary.%")).order_by(Event.id)
         assert (await session.scalars(kinds)).all() == ["canary.started", "canary.ended"] * 2
+
+
+async def test_what_passes_the_gate_meanwhile_waits_for_the_end_of_a_trial(
+    api: FastAPI, client: httpx.AsyncClient, two: None, make: Make, sessions: Sessions
+) -> None:
+    await start(api, client, "canary", CANARY)
+    await make(bias=3.0, incumbent=1)
+    async with sessions() as session, session.begin():
+        told = (await session.scalars(select(Event).where(Event.kind == "slots.put_off"))).one()
+    assert (told.after, told.version) == ("trial_running", 3)
+    assert (await client.get("/model/slots?model=fraud")).json()["standby"] == 2
+    await client.post("/model/canary/stop", json={"model": "fraud", "reason": "seen enough"})
+    async with sessions() as session, session.begin():
+        await promote(session, "fraud")
+    await until_warm(client, 3)
 
 
 async def test_a_canary_ends_when_its_time_is_over_also_where_postgres_is_away(
