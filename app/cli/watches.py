@@ -45,5 +45,5 @@ def _row(name: str, promised: Json, seen: Json) -> tuple[Any, ...]:
     """How sure: 100 % is where it rolls back."""
     limits = list(promised.get("limits", {}).values())
     limit = promised["limit"] if "limit" in promised else round(sum(limits) / len(limits), 4)
-    sure = None if seen["evidence"] is None else f"{max(0.0, seen['evidence']) / seen['needed']:.0%}"
+    sure = None if seen["evidence"] is None else f"{min(1.0, max(0.0, seen['evidence']) / seen['needed']):.0%}"
     return name, seen["n"], seen["value"], limit, sure

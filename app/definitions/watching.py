@@ -30,4 +30,6 @@ class WatchOptions(Strict):
     )
     slow_seconds: float | None = Field(None, gt=0, description="what is slow  [the gate's limit, 5 x the p99 before]")
     max_score_shift: float | None = Field(0.25, gt=0, le=1, description="of the scores' distribution (Kolmogorov)")
-    min_requests: int = Field(20, ge=1, le=10**9, description="fewer in the whole watch: inconclusive")
+    min_requests: int = Field(
+        20, ge=1, le=10**9, description="or rows, or labels; fewer in the whole watch: inconclusive"
+    )

@@ -12,6 +12,7 @@ DEFAULT_KINDS = (
     "monitor.*",
     "slots.rolled_back",
     "job.failed",
+    "schedule.refused",
     "notification.*",
     "notification_target.disabled",
 )

@@ -93,10 +93,17 @@ async def evaluation_of(session: AsyncSession, job: TrainingJob) -> Json | None:
 
 
 async def approvals_of(session: AsyncSession, job: TrainingJob) -> Json:
-    """What people let pass that would have been refused: checks before the training, and changes of the slots."""
+    """Who made it active, and what people let pass that would have been refused: checks before the training, and
+    changes of the slots."""
     checks = {"actor": job.actor, "reason": job.reason, "checks": job.overridden}
-    forced = [_change(row) for row in await _changes(session, job) if (row.evidence or {}).get("forced")]
-    return {"forced_checks": checks if job.overridden else None, "forced_changes": forced}
+    changes = await _changes(session, job)
+    forced = [_change(row) for row in changes if (row.evidence or {}).get("forced")]
+    reloads = [row for row in changes if row.action == Action.RELOADED and row.active == job.version]
+    return {
+        "reloaded_by": [{"at": row.at, "actor": row.actor, "reason": row.reason} for row in reloads],
+        "forced_checks": checks if job.overridden else None,
+        "forced_changes": forced,
+    }
 
 
 async def swap_of(session: AsyncSession, job: TrainingJob) -> Json | None:
@@ -111,11 +118,20 @@ async def swap_of(session: AsyncSession, job: TrainingJob) -> Json | None:
 
 
 async def watch_of(session: AsyncSession, job: TrainingJob) -> Json | None:
-    """How the version held up after it last became active; None where it never did, or was not watched."""
+    """How the version held up each time that it became active, and all figures of the watch that decided: the last one
+    that was breached, else the last. None where it never became active, or was not watched."""
     of_version = (Watch.model == job.model) & (Watch.version == job.version)
-    watch = await session.scalar(select(Watch).where(of_version).order_by(Watch.id.desc()).limit(1))
-    named = ("id", "state", "started_at", "until", "promised", "numbers", "breached_at", "reason", "ended_at")
-    return {name: getattr(watch, name) for name in named} if watch else None
+    watches = (await session.scalars(select(Watch).where(of_version).order_by(Watch.id).limit(MOST_ROWS))).all()
+    if not watches:
+        return None
+    breached = [watch for watch in watches if watch.breached_at is not None]
+    decisive = (breached or watches)[-1]
+    in_short = ("id", "state", "started_at", "ended_at", "reason")
+    in_full = (*in_short, "until", "promised", "numbers", "breached_at")
+    return {
+        "watches": [{name: getattr(watch, name) for name in in_short} for watch in watches],
+        "decisive": {name: getattr(decisive, name) for name in in_full},
+    }
 
 
 async def incidents_of(session: AsyncSession, job: TrainingJob) -> Json:

@@ -119,7 +119,7 @@ async def _look(session: AsyncSession, store: Path, watch: Watch, now: datetime)
 
 async def _end(session: AsyncSession, watch: Watch, found: Mapping[str, Seen], numbers: Mapping[str, Any]) -> None:
     least = (await load(session, watch.model)).definition.watch.min_requests
-    if numbers["requests"] < least:
+    if max([numbers["requests"], *(each.n for each in found.values())]) < least:
         reason = f"{numbers['requests']} requests were answered in the whole watch; {least} are needed to say anything."
         await life.end(session, watch, WatchState.INCONCLUSIVE, reason)
         return

@@ -60,7 +60,8 @@ def _f1(check: Check, numbers: Mapping[str, Any]) -> Seen:
     if "right" in check:
         right = sum(each["hits"] for each in counts.values())
         evidence = sequential.log_mean([evidence, sequential.share_at_least(check["right"], right, n)])
-    return _seen(check, n, value, evidence, f"{reason}; the gate measured {check['promised']:.4f}")
+    was = "" if check.get("before") is None else f", and the version before had {check['before']:.4f}"
+    return _seen(check, n, value, evidence, f"{reason}; the gate measured {check['promised']:.4f}{was}")
 
 
 def _acceptance(check: Check, numbers: Mapping[str, Any]) -> Seen:

@@ -233,7 +233,7 @@ ANSWERED: dict[str, tuple[str, Any, str]] = {
     "monitors list fraud": ("GET /monitoring/monitors", [MONITOR], "fewer than 60%"),
     "monitors log fraud drift": ("GET /monitoring/checks", page(FOUND), "refused: cooldown"),
     "watches list --state passed": ("GET /monitoring/watches", page(WATCH), "rolled_back"),
-    "watches show 7": ("GET /monitoring/watches/7", WATCH, "112%"),
+    "watches show 7": ("GET /monitoring/watches/7", WATCH, "100%"),
     "canary start fraud --share 0.1 --reason try": ("POST /model/canary", TRIAL, "4"),
     "canary stop fraud --reason enough": ("POST /model/canary/stop", TRIAL, "4"),
     "canary show fraud": ("GET /model/trial", REPORT, "0.912 (0.88–0.94, n = 300)"),

@@ -10,9 +10,10 @@ import httpx
 import orjson
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.db import clock
 from app.definitions.service import apply
 from app.incidents import links
 from app.incidents.service import open_incident
@@ -24,6 +25,7 @@ from app.registry.swap import Change
 from app.settings import Settings
 from app.training import state
 from app.training.tables import JobLog, JobMetric, TrainingJob
+from app.watch.tables import Watch
 from tests.factories import candidate, claim, define, definition, trigger, version
 
 Maker = async_sessionmaker[AsyncSession]
@@ -94,6 +96,7 @@ async def test_the_record_says_on_which_evidence_and_on_whose_say(sessions: Make
     checks = record["approvals"]["forced_checks"]["checks"]
     assert [(c["code"], c["value"], c["required"]) for c in checks] == [("insufficient_new_samples", 0, 9)]
     assert [(c["action"], c["actor"]) for c in record["approvals"]["forced_changes"]] == [("reloaded", "carol")]
+    assert [(c["actor"], c["reason"]) for c in record["approvals"]["reloaded_by"]] == [("carol", "better")]
 
 
 async def test_the_record_says_what_became_of_it(sessions: Maker, config: Settings) -> None:
@@ -105,6 +108,21 @@ async def test_the_record_says_what_became_of_it(sessions: Maker, config: Settin
     assert [i["title"] for i in record["incidents"]["incidents"]] == ["worse"]
     assert (record["state"]["place"], record["state"]["active"], record["watch"]) == ("standby", 1, None)
     assert (await told(sessions, 1))["state"]["place"] == "active"
+
+
+async def test_every_watch_of_the_version_is_told_and_the_one_that_was_breached_in_full(
+    sessions: Maker, config: Settings
+) -> None:
+    await story(sessions, config)
+    async with sessions() as session, session.begin():
+        now = (await session.scalars(select(clock()))).one()
+        times = dict.fromkeys(("started_at", "counts_from", "until", "ended_at"), now)
+        for generation, state, breached in ((2, "rolled_back", now), (4, "superseded", None)):
+            of = {"model": "fraud", "generation": generation, "version": 2, "previous": 1, "state": state}
+            session.add(Watch(**of, **times, breached_at=breached, numbers={"requests": generation}))
+    watch = (await told(sessions))["watch"]
+    assert [each["state"] for each in watch["watches"]] == ["rolled_back", "superseded"]
+    assert (watch["decisive"]["state"], watch["decisive"]["numbers"]) == ("rolled_back", {"requests": 2})
 
 
 async def test_a_job_that_made_no_version_has_a_record_as_well(sessions: Maker, config: Settings) -> None:

@@ -125,6 +125,16 @@ async def test_no_data_at_the_end_is_inconclusive_and_told(swapped: Sessions, st
     assert await kinds(swapped) == ["watch.started", "watch.inconclusive"]
 
 
+async def test_few_requests_of_many_rows_say_something(swapped: Sessions, store: Path) -> None:
+    await tick(swapped, store)
+    async with swapped() as session, session.begin():
+        await serve(session, MODEL, 2, requests=3, column=[500, 500, 500, 500, 0])
+        await answer_back(session, MODEL, 2, AS_GOOD)
+    await end_its_time(swapped)
+    await tick(swapped, store)
+    assert (await the_watch(swapped)).state == "passed"
+
+
 async def test_a_guard_that_died_after_the_breach_is_followed_by_one_that_acts(swapped: Sessions, store: Path) -> None:
     await tick(swapped, store)
     async with swapped() as session, session.begin():

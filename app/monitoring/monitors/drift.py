@@ -59,7 +59,8 @@ def judge(options: Options, numbers: Numbers) -> Finding:
     if not all(beyond):
         streak = beyond.index(False)
         return Finding(State.PENDING, f"{found}, beyond its limit in {streak} of {options.windows} windows.")
-    return Finding(State.BREACHED, f"{found}, beyond its limit in {options.windows} windows in a row.")
+    in_a_row = f" in {options.windows} windows in a row" if options.windows > 1 else ""
+    return Finding(State.BREACHED, f"{found}, beyond its limit{in_a_row}.")
 
 
 def _told(seen: traffic.Traffic, reference: Any, options: Options) -> Numbers:
