@@ -6,6 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from app.feedback.same_rows import SameRows, confusions
 from app.trials.schemas import Estimate
 
 CONFIDENCE = 0.95
@@ -26,24 +27,37 @@ def proportion(k: int, n: int) -> Estimate:
     return Estimate(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), n=n)
 
 
-def difference(standby: Estimate, active: Estimate) -> Estimate:
-    """Of two independent proportions: the hybrid score interval (Newcombe 1998, Statistics in Medicine 17:873-890,
-    method 10), made of both Wilson intervals."""
+def difference(standby: Estimate, active: Estimate, phi: float = 0.0) -> Estimate:
+    """Of two proportions: the hybrid score interval, made of both Wilson intervals. Of independent ones Newcombe 1998,
+    Statistics in Medicine 17:873-890, method 10; of the same rows, with their `phi`, 17:2635-2650, method 10."""
     a, b = standby, active
     if a.value is None or b.value is None or a.low is None or a.high is None or b.low is None or b.high is None:
         return Estimate(value=None, low=None, high=None, n=0)
     gap = a.value - b.value
-    low = gap - ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
-    high = gap + ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5
+    low = gap - _length(a.value - a.low, b.high - b.value, phi)
+    high = gap + _length(a.high - a.value, b.value - b.low, phi)
     return Estimate(value=gap, low=low, high=high, n=min(a.n, b.n))
 
 
+def phi(same: SameRows) -> float:
+    """The correlation of being right, corrected for continuity: Newcombe 1998, 17:2635-2650, method 10."""
+    truth, active, standby, n = same.cells.T
+    new, old = standby == truth, active == truth
+    both, gained, lost, neither = (int(n[where].sum()) for where in (new & old, new & ~old, ~new & old, ~new & ~old))
+    together = both * neither - gained * lost
+    spread = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
+    corrected = together if together < 0 else max(0.0, together - int(n.sum()) / 2)
+    return float(corrected / spread**0.5) if spread else 0.0
+
+
 def f1_of(confusion: Confusion) -> npt.NDArray[np.float64]:
-    """(…, k, k) truth by prediction → (…,): of the second label where there are two, else the mean over the labels."""
+    """(…, k, k) or (…, k, k + 1), truth by prediction → (…,): of the second label where there are two, else the mean
+    over the labels."""
+    labels = confusion.shape[-2]
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
-    both = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    both = confusion.sum(axis=-1) + confusion.sum(axis=-2)[..., :labels]
     scores = np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0)
-    means: npt.NDArray[np.float64] = scores[..., 1] if confusion.shape[-1] == 2 else scores.mean(axis=-1)
+    means: npt.NDArray[np.float64] = scores[..., 1] if labels == 2 else scores.mean(axis=-1)
     return means
 
 
@@ -64,6 +78,23 @@ def f1_difference(standby: Confusion, active: Confusion) -> Estimate:
         return Estimate(value=None, low=None, high=None, n=0)
     gap = float(f1_of(standby) - f1_of(active))
     return _estimate(gap, f1_of(_draws(standby, SEED)) - f1_of(_draws(active, SEED + 1)), n)
+
+
+def f1_difference_of_same_rows(same: SameRows) -> Estimate:
+    """The percentile interval of the bootstrap, where each row is drawn with what both versions said of it."""
+    truth, active, standby, n = same.cells.T
+    rows = int(n.sum())
+    if not rows:
+        return Estimate(value=None, low=None, high=None, n=0)
+    draws = np.vstack([n, np.random.default_rng(SEED).multinomial(rows, n / rows, size=RESAMPLES)])
+    new, old = (f1_of(confusions(truth, said, draws, len(same.labels))) for said in (standby, active))
+    gaps = new - old
+    return _estimate(float(gaps[0]), gaps[1:], rows)
+
+
+def _length(one: float, other: float, phi: float) -> float:
+    """sqrt(one² + other² - 2 φ one other), which rounding does not make negative."""
+    return float(((one - other) ** 2 + 2 * (1 - phi) * one * other) ** 0.5)
 
 
 def _draws(confusion: Confusion, seed: int) -> Confusion:
