@@ -26,7 +26,8 @@ async def start_canary(body: StartCanary, session: Session, operator: Operator) 
 
 @router.post("/shadow", status_code=201)
 async def start_shadow(body: StartShadow, session: Session, operator: Operator) -> TrialView:
-    """Standby is asked the same as active, after each answer was sent; nobody sees what it says but the report."""
+    """Standby is asked the same as active, after each answer was sent; nobody sees what it says but the report. Labels
+    that are sent for active's answers tell of it too."""
     return await _start(session, body, str(operator))
 
 
