@@ -351,7 +351,8 @@ async def test_what_a_shadow_said_is_nobodys_answer_and_goes_when_answers_go(
     answers = [await predict(client, ROWS) for _ in range(3)]
     await until_compared(api, client, 3)
     async with sessions() as session:
-        [block] = (await session.scalars(select(AnswerBlock).where(AnswerBlock.slot == "shadow"))).all()
+        block = (await session.scalars(select(AnswerBlock).where(AnswerBlock.slot == "shadow"))).first()
+        assert block is not None
         now = await session.scalar(select(clock()))
         assert now is not None
         served = await served_between(session, "fraud", now - timedelta(seconds=60), now)
