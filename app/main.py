@@ -92,7 +92,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.replica = Replica(config, own, state.news)
     state.directions = Directions(own)
     counting = Counting()
-    state.shadow = Shadow(counting)
+    state.shadow = Shadow(counting, keeps=config.counting == "on")
     counts = counting if config.counting == "on" else None
     state.serving = Serving(config, state.replica, state.directions, counts, state.shadow)
     state.bookkeeping = Bookkeeping(config, own, counting, state.directions)

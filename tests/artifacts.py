@@ -30,12 +30,18 @@ PROFILE = {
 
 
 def publish(
-    store: Path, folder: Path, *, bias: float = 0.0, smoke_rows: int = 100, profile: dict[str, Any] | None = None
+    store: Path,
+    folder: Path,
+    *,
+    bias: float = 0.0,
+    smoke_rows: int = 100,
+    profile: dict[str, Any] | None = None,
+    schema: InputSchema = SCHEMA,
 ) -> str:
     """The digest of a published artifact; another bias is another artifact."""
     folder.mkdir(parents=True)
     onnx.save(_graph(bias), folder / "model.onnx")
-    (folder / "schema.json").write_text(SCHEMA.model_dump_json())
+    (folder / "schema.json").write_text(schema.model_dump_json())
     (folder / "smoke.json").write_bytes(orjson.dumps({"rows": [[i / 100, None] for i in range(smoke_rows)]}))
     if profile is not None:
         (folder / "profile.json").write_bytes(orjson.dumps(profile))

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.registry.promotion import promote
+from app.runtimes.schema import InputSchema
 from app.settings import Settings
-from tests.artifacts import PROFILE, publish
+from tests.artifacts import PROFILE, SCHEMA, publish
 from tests.factories import define, version
 
 Make = Callable[..., Awaitable[int]]
@@ -21,9 +22,15 @@ def maker(sessions: async_sessionmaker[AsyncSession], config: Settings, folder: 
     """Publishes a version that passed the gate; it is staged by itself. The score is sigmoid(bias + a)."""
 
     async def make(
-        *, bias: float, incumbent: int | None = None, profile: dict[str, Any] | None = PROFILE, model: str = "fraud"
+        *,
+        bias: float,
+        incumbent: int | None = None,
+        profile: dict[str, Any] | None = PROFILE,
+        model: str = "fraud",
+        schema: InputSchema = SCHEMA,
     ) -> int:
-        digest = publish(config.store, folder / f"{model}-{bias}", bias=bias, profile=profile)
+        labels = "-".join(map(str, schema.heads[0].labels))
+        digest = publish(config.store, folder / f"{model}-{bias}-{labels}", bias=bias, profile=profile, schema=schema)
         async with sessions() as session, session.begin():
             number = await version(session, config, model, artifact=digest, incumbent=incumbent)
             await promote(session, model)

@@ -64,11 +64,12 @@ def _stop(kind: str) -> Callable[..., None]:
 def _show(kind: str) -> Callable[..., None]:
     @click.command("show", epilog=examples(f"refit {kind} show fraud", f"refit {kind} show --json | jq .differences"))
     @model_argument
+    @click.option("--id", type=click.IntRange(1), help="Of the trial.  [the running one, else the last]")
     @head_option
     @json_option
-    def show(model: str | None, head: str | None) -> None:
+    def show(model: str | None, id: int | None, head: str | None) -> None:
         """Both versions in the running trial, else in the last one, with 95 % intervals."""
-        emit(connect().get("/model/trial", model=model, head=head), _show_report)
+        emit(connect().get("/model/trial", model=model, id=id, head=head), _show_report)
 
     return show
 

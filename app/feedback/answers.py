@@ -15,6 +15,8 @@ import numpy.typing as npt
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.feedback.mirrored import KEEP_PAIRS, Pairs
+
 LAST_WORD = 2**32 - 1
 # Knuth's multiplier: consecutive numbers are spread over all 32 bits, and each bit of the number reaches the result.
 SPREAD = 2_654_435_761
@@ -26,13 +28,14 @@ KEEP = text("""
         :block, :checksum, :model, :version, :generation, :slot, :layout, :requests, :rows, :width, :offsets, :labels)
     ON CONFLICT DO NOTHING
 """)
+# A shadow's ids are never told; who sends one all the same speaks of no answer.
 FIND = text("""
     SELECT asked.place, block.model, block.version, block.slot, block.layout, block.checksum, block.requests,
            CASE WHEN block.offsets IS NULL THEN NULL
                 ELSE substring(block.offsets FROM CAST(asked.number * 4 + 1 AS int) FOR 8) END,
            block.rows, block.width, block.at
     FROM unnest(CAST(:blocks AS bigint[]), CAST(:numbers AS bigint[])) WITH ORDINALITY AS asked (block, number, place)
-    JOIN answer_blocks AS block USING (block)
+    JOIN answer_blocks AS block ON block.block = asked.block AND block.slot <> 'shadow'
 """)
 LABELS = text("""
     SELECT asked.place, substring(block.labels FROM CAST(asked.first + 1 AS int) FOR block.width)
@@ -42,7 +45,7 @@ LABELS = text("""
 
 
 class Answers(NamedTuple):
-    """A block as it is kept. `offsets` and `labels` as in AnswerBlock."""
+    """A block as it is kept. `offsets` and `labels` as in AnswerBlock; of a shadow, what its requests mirror."""
 
     block: int
     checksum: int
@@ -51,6 +54,7 @@ class Answers(NamedTuple):
     width: int
     offsets: bytes | None
     labels: bytes
+    mirrored: Sequence[Pairs] = ()
 
 
 class Named(NamedTuple):
@@ -89,18 +93,27 @@ def named(request: uuid.UUID) -> Named:
     )
 
 
-def write_answers(block: int, checksum: int, sizes: Sequence[int], labels: Sequence[npt.NDArray[Any]]) -> Answers:
+def write_answers(
+    block: int,
+    checksum: int,
+    sizes: Sequence[int],
+    labels: Sequence[npt.NDArray[Any]],
+    mirrored: Sequence[Pairs] = (),
+) -> Answers:
     """`labels` of all rows, by head: uint8, or uint16 where a head has more than 256."""
     rows, width = len(labels[0]), labels[0].itemsize
     offsets = None if rows == len(sizes) else np.cumsum([0, *sizes]).astype(">u4").tobytes()
     told = b"".join(of_head.astype(of_head.dtype.newbyteorder(">")).tobytes() for of_head in labels)
-    return Answers(block, checksum, len(sizes), rows, width, offsets, told)
+    return Answers(block, checksum, len(sizes), rows, width, offsets, told, mirrored)
 
 
 async def keep_answers(session: AsyncSession, key: Mapping[str, Any], answers: Sequence[Answers]) -> None:
     """`key` is model, version, generation, slot and layout. The same block again changes nothing."""
     for found in answers:
         await session.execute(KEEP, {**key, **found._asdict()})
+        if found.mirrored:
+            pairs = [pair._asdict() | {"block": found.block} for pair in found.mirrored]
+            await session.execute(KEEP_PAIRS, pairs)
 
 
 async def find(session: AsyncSession, requests: Sequence[uuid.UUID]) -> dict[uuid.UUID, Answered | None]:

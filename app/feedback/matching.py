@@ -50,13 +50,13 @@ def _label(answer: Answered, layout: Mapping[str, Any], row: int, head: str, val
     wanted = head or heads[0]
     if wanted not in heads:
         return Fault("head", f"is none of version {answer.version}, which has {', '.join(map(told_name, heads))}")
-    labels = [_said(label) for label in layout["heads"][wanted]["labels"]]
-    if _said(value) not in labels:
+    labels = [said(label) for label in layout["heads"][wanted]["labels"]]
+    if said(value) not in labels:
         return Fault("label", f"is none of version {answer.version}, which knows {_known(labels)}")
-    return Matched(answer, "label", row, heads.index(wanted), labels.index(_said(value)), 0)
+    return Matched(answer, "label", row, heads.index(wanted), labels.index(said(value)), 0)
 
 
-def _said(label: Any) -> str:
+def said(label: Any) -> str:
     """A label as people write it, so that 1.0 is 1, and "true" is true."""
     return named(int(label) if isinstance(label, float) and label.is_integer() else label)
 

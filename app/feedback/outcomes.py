@@ -17,8 +17,9 @@ By = Literal["arrival", "answer"]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """`confusion` (k, k) int64: rows by truth, columns by prediction, in the order of `labels`. `head` is the label
-    column, "" where the version never answered."""
+    """`confusion` (k, k) int64: rows by truth, columns by prediction, in the order of `labels`; or (k, k + 1), where
+    the last column has predictions that are none of them. `head` is the label column, "" where the version never
+    answered."""
 
     head: str
     labels: tuple[Any, ...]
@@ -78,10 +79,12 @@ async def outcomes(
 
 
 async def served_between(session: AsyncSession, model: str, since: datetime, until: datetime) -> Served:
-    """By the blocks of answers in [since, until): right to the second, for as long as answers are kept."""
+    """By the blocks of answers in [since, until): right to the second, for as long as answers are kept. Without a
+    shadow's, which nobody was given."""
     query = (
         select(AnswerBlock.version, AnswerBlock.slot, func.sum(AnswerBlock.requests), func.sum(AnswerBlock.rows))
         .where(AnswerBlock.model == model, AnswerBlock.at >= since, AnswerBlock.at < until)
+        .where(AnswerBlock.slot != "shadow")
         .group_by(AnswerBlock.version, AnswerBlock.slot)
     )
     found = [

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, Index, SmallInteger, func, text
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, Index, Integer, SmallInteger, func, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -34,6 +34,19 @@ class AnswerBlock(Base):
         comment="uint32, big-endian: the first row of each request, and the end; null: one row each"
     )
     labels: Mapped[bytes] = mapped_column(comment="index of the label, big-endian, by head and then by row")
+
+
+class MirroredAnswers(Base):
+    """Which answers of active a shadow's block mirrors: in one row those of one of active's blocks, in one trial."""
+
+    __tablename__ = "mirrored"
+    __table_args__ = (Index(None, "trial", "answered"),)
+
+    block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="of the shadow's answers")
+    trial: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    answered: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="the block of active's")
+    numbers: Mapped[list[int]] = mapped_column(ARRAY(Integer), comment="of the requests in active's block")
+    places: Mapped[list[int]] = mapped_column(ARRAY(Integer), comment="theirs in the shadow's block, in that order")
 
 
 class Feedback(Base):

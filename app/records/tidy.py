@@ -10,9 +10,11 @@ from app.traffic import service as traffic
 
 # Some at a time: a transaction that deletes a month of them would hold up everybody's vacuum.
 PRUNE_ANSWERS = text("""
-    DELETE FROM answer_blocks WHERE block IN (
+    WITH old AS (
         SELECT block FROM answer_blocks WHERE at < clock_timestamp() - make_interval(secs => :seconds)
-        ORDER BY at LIMIT 20000)
+        ORDER BY at LIMIT 20000),
+    pairs AS (DELETE FROM mirrored WHERE block IN (SELECT block FROM old))
+    DELETE FROM answer_blocks WHERE block IN (SELECT block FROM old)
 """)
 # What monitors found that was no news, and messages that have arrived or were given up. Their events stay.
 PRUNE_CHECKS = text("""

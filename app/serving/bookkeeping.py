@@ -181,4 +181,5 @@ class Bookkeeping:
 
 
 def _weight(answers: Answers) -> int:
-    return len(answers.labels) + len(answers.offsets or b"") + 200
+    mirrored = sum(len(pairs.numbers) for pairs in answers.mirrored)
+    return len(answers.labels) + len(answers.offsets or b"") + 64 * mirrored + 200

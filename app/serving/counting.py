@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.feedback.answers import LAST_WORD, SPREAD, Answers, id_prefix, write_answers
+from app.feedback.mirrored import Mirrors, pairs_of
 from app.metrics import PREDICTIONS
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import InputSchema
@@ -72,6 +73,7 @@ class Block:
         self.indices: list[Labels] = [np.empty(MOST_ROWS, np.uint16 if wide else np.uint8) for _ in schema.heads]
         self.seen = tally.Seen(schema, room)
         self.logged: list[Logged] = []
+        self.mirrors: list[Mirrors] = []
 
     def holds(self, rows: int) -> bool:
         """Whether so many more have a place."""
@@ -95,7 +97,7 @@ class Block:
 
 
 class Counted(NamedTuple):
-    """A closed block: its vector, and its answers in short (none of a shadow's)."""
+    """A closed block: its vector, and its answers in short (of a shadow, where it is known what they mirror)."""
 
     counts: tally.Counts
     answers: Answers | None
@@ -130,8 +132,17 @@ class Ledger:
         self._cost = max(1, len(schema.numeric) + COST_OF_A_NAME * names)
         self._block = Block(schema, max(1, CELLS // self._cost), 1.0)
 
-    def note(self, batch: Batch, predictions: Sequence[Prediction], seconds: float, *, log: bool = False) -> str:
-        """The request's id. `seconds` from its body to the version's answer."""
+    def note(
+        self,
+        batch: Batch,
+        predictions: Sequence[Prediction],
+        seconds: float,
+        *,
+        log: bool = False,
+        mirrors: Mirrors | None = None,
+    ) -> str:
+        """The request's id. `seconds` from its body to the version's answer. A shadow's ledger is told with every
+        request what it mirrors, or with none."""
         rows = len(batch.numeric)
         with self._lock:
             if not self._block.holds(rows):
@@ -140,6 +151,8 @@ class Ledger:
             request = self._block.add(rows, batch, predictions, seconds)
             if log:
                 self._block.logged.append(Logged(request, batch, predictions))
+            if mirrors is not None:
+                self._block.mirrors.append(mirrors)
         return request
 
     def failed(self) -> None:
@@ -193,8 +206,9 @@ class Ledger:
         if block.seen.rows:
             tally.add_columns(self.layout, counts, self.schema, block.seen)
             tally.add_scores(self.layout, counts, self.schema, block.seen)
-        keeps = self.key.slot != "shadow"
-        answers = write_answers(block.id, block.check, block.sizes, labels) if keeps else None
+        keeps = self.key.slot != "shadow" or block.mirrors
+        mirrored = pairs_of(block.mirrors)
+        answers = write_answers(block.id, block.check, block.sizes, labels, mirrored) if keeps else None
         self._rows_answered.inc(block.rows)
         return Counted(counts, answers, block.logged)
 

@@ -177,7 +177,7 @@ class Desk:
             if model in directions.canaries:
                 directions.canaries[model].seen.requests += 1
         elif trial := directions.shadow_of(done.target):
-            mirrored = Mirrored(trial, done.asked, done.predictions, self._read, self._body)
+            mirrored = Mirrored(trial, done.request, done.asked, done.predictions, self._read, self._body)
             # Not before this answer is on its way.
             asyncio.get_running_loop().call_soon(self._serving.shadow.mirror, mirrored)
 

@@ -7,6 +7,7 @@ counted.
 import asyncio
 import logging
 import time
+import uuid
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from app.errors import RefitError
+from app.feedback.answers import named
+from app.feedback.mirrored import Mirrors
 from app.runtimes import Batch, Prediction
 from app.runtimes.schema import InputSchema
 from app.serving.bodies import Read
@@ -29,7 +32,10 @@ MOST_REQUESTS, MOST_ROWS = 64, 20_000
 
 
 class Mirrored(NamedTuple):
+    """What active answered, `request` its id."""
+
     trial: Running
+    request: str
     asked: Asked
     predictions: Sequence[Prediction]
     read: Read
@@ -37,10 +43,14 @@ class Mirrored(NamedTuple):
 
 
 class Shadow:
-    """`mirror` puts a request into the queue, `run` works it off for ever."""
+    """`mirror` puts a request into the queue, `run` works it off for ever.
 
-    def __init__(self, counting: Counting) -> None:
-        self._counting = counting
+    Where active's answers are kept for feedback (`keeps`) so are the shadow's, with what each of them mirrors: a label
+    that comes for the one tells of the other.
+    """
+
+    def __init__(self, counting: Counting, *, keeps: bool) -> None:
+        self._counting, self._keeps = counting, keeps
         self._queue: deque[Mirrored] = deque()
         self._rows = 0
         self._came = asyncio.Event()
@@ -63,6 +73,8 @@ class Shadow:
                 while self._queue:
                     mirrored = self._queue.popleft()
                     self._rows -= len(mirrored.asked.batch)
+                    if not mirrored.trial.concerns(mirrored.asked.target.slots):
+                        continue
                     began = time.perf_counter()
                     await loop.run_in_executor(self._thread, self._answer, mirrored)
                     await asyncio.sleep(time.perf_counter() - began)
@@ -88,7 +100,10 @@ class Shadow:
             log.exception("version %s of %s could not answer as a shadow", key.version, key.model)
             ledger.failed()
             return
-        ledger.note(batch, predictions, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        answered = named(uuid.UUID(mirrored.request))
+        mirrors = Mirrors(mirrored.trial.id, answered.block, answered.number) if self._keeps else None
+        ledger.note(batch, predictions, seconds, mirrors=mirrors)
         before, now = target.version.predictor.schema, standby.predictor.schema
         compare(mirrored.trial.seen, (before, mirrored.predictions), (now, predictions))
 

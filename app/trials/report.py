@@ -1,6 +1,7 @@
 """The A/B report: what both versions did in the time of a trial."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import select
@@ -8,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock
 from app.feedback.outcomes import Outcomes, outcomes
+from app.feedback.same_rows import same_rows
 from app.runtimes.schema import named
 from app.traffic import service as traffic
 from app.traffic.layout import Layout
@@ -18,6 +20,15 @@ from app.trials.schemas import ArmView, Compared, Estimate, ReportView, TrialVie
 from app.trials.tables import Trial
 
 
+class Told(NamedTuple):
+    """What feedback tells of both versions, and the differences."""
+
+    active: Outcomes
+    standby: Outcomes
+    accuracy: Estimate
+    f1: Estimate
+
+
 async def report(session: AsyncSession, trial: Trial, head: str | None) -> ReportView:
     """By the head of that name, else the first. Whole minutes: what active answered in the trial's first and last."""
     until = trial.ended_at or await session.scalar(select(clock()))
@@ -25,37 +36,49 @@ async def report(session: AsyncSession, trial: Trial, head: str | None) -> Repor
     arm = trial.kind
     old = await traffic.window(session, trial.model, trial.active, "active", trial.started_at, until)
     new = await traffic.window(session, trial.model, trial.standby, arm, trial.started_at, until)
-    told_old = await _told(session, trial, trial.active, "active", head, until)
-    told_new = await _told(session, trial, trial.standby, arm, head, until)
-    active, standby = _arm(old, told_old), _arm(new, told_new)
+    told = await (_of_same_rows(session, trial, head) if arm == "shadow" else _of_each(session, trial, head, until))
+    active, standby = _arm(old, told.active), _arm(new, told.standby)
     return ReportView(
         trial=TrialView.model_validate(trial),
         since=old.since,
         until=old.until,
         confidence=CONFIDENCE,
-        head=told_old.head or None,
+        head=told.active.head or None,
         active=active,
         standby=standby,
         differences={
             "error_rate": intervals.difference(standby.error_rate, active.error_rate),
-            "accuracy": intervals.difference(standby.accuracy, active.accuracy),
+            "accuracy": told.accuracy,
             "acceptance": intervals.difference(standby.acceptance, active.acceptance),
-            "f1": intervals.f1_difference(told_new.confusion, told_old.confusion),
+            "f1": told.f1,
         },
         compared=_compared(trial) if trial.kind == "shadow" else None,
     )
 
 
-async def _told(
-    session: AsyncSession, trial: Trial, version: int, slot: str, head: str | None, until: datetime
-) -> Outcomes:
-    return await outcomes(
-        session, trial.model, version, head=head, slot=slot, since=trial.started_at, until=until, by="answer"
+async def _of_each(session: AsyncSession, trial: Trial, head: str | None, until: datetime) -> Told:
+    """Of a canary: each version has answered rows of its own."""
+    old, new = [
+        await outcomes(
+            session, trial.model, version, head=head, slot=slot, since=trial.started_at, until=until, by="answer"
+        )
+        for version, slot in ((trial.active, "active"), (trial.standby, trial.kind))
+    ]
+    accuracy = intervals.difference(_accuracy(new), _accuracy(old))
+    return Told(old, new, accuracy, intervals.f1_difference(new.confusion, old.confusion))
+
+
+async def _of_same_rows(session: AsyncSession, trial: Trial, head: str | None) -> Told:
+    """Of a shadow: the rows that both have answered, and no others."""
+    same = await same_rows(
+        session, trial.model, trial.id, active=trial.active, standby=trial.standby, since=trial.started_at, head=head
     )
+    old, new = same.active, same.standby
+    accuracy = intervals.difference(_accuracy(new), _accuracy(old), intervals.phi(same))
+    return Told(old, new, accuracy, intervals.f1_difference_of_same_rows(same))
 
 
 def _arm(seen: Traffic, told: Outcomes) -> ArmView:
-    right = int(np.trace(told.confusion))
     return ArmView(
         version=seen.version,
         slot=seen.slot,
@@ -68,10 +91,14 @@ def _arm(seen: Traffic, told: Outcomes) -> ArmView:
         mean_score=seen.mean_score(told.head),
         latency_p50=seen.latency_quantile(0.5),
         latency_p99=seen.latency_quantile(0.99),
-        accuracy=intervals.proportion(right, told.n),
+        accuracy=_accuracy(told),
         f1=intervals.f1(told.confusion),
         acceptance=intervals.proportion(told.accepted, told.accepted + told.rejected),
     )
+
+
+def _accuracy(told: Outcomes) -> Estimate:
+    return intervals.proportion(int(np.trace(told.confusion)), told.n)
 
 
 def _shares(seen: Traffic, head: str) -> dict[str, float]:

@@ -26,31 +26,34 @@ async def start_canary(body: StartCanary, session: Session, operator: Operator) 
 
 @router.post("/shadow", status_code=201)
 async def start_shadow(body: StartShadow, session: Session, operator: Operator) -> TrialView:
-    """Standby is asked the same as active, after each answer was sent; nobody sees what it says but the report."""
+    """Standby is asked the same as active, after each answer was sent; nobody sees what it says but the report. Labels
+    that are sent for active's answers tell of it too."""
     return await _start(session, body, str(operator))
 
 
 @router.post("/canary/stop")
 async def stop_canary(body: StopTrial, session: Session, operator: Operator) -> TrialView:
-    """Ends the trial that runs, of whichever kind."""
-    return await _stop(session, body, str(operator))
+    """Ends the canary that runs."""
+    return await _stop(session, body, "canary", str(operator))
 
 
 @router.post("/shadow/stop")
 async def stop_shadow(body: StopTrial, session: Session, operator: Operator) -> TrialView:
-    """Ends the trial that runs, of whichever kind."""
-    return await _stop(session, body, str(operator))
+    """Ends the shadow that runs."""
+    return await _stop(session, body, "shadow", str(operator))
 
 
 @router.get("/trial")
-async def show_trial(session: Session, _: Viewer, model: ModelName | None = None, head: Head = None) -> ReportView:
-    """Both arms of the running trial, else of the last one, with 95 % intervals."""
+async def show_trial(
+    session: Session, _: Viewer, model: ModelName | None = None, id: Id | None = None, head: Head = None
+) -> ReportView:
+    """Both arms of the running trial, else of the last one, or of that id, with 95 % intervals."""
     applied = await resolve_model(session, model)
     known = applied.definition.data.label_columns
     if head is not None and head not in known:
         columns = ", ".join(map(told_name, known))
         raise Invalid(f"`head` is no label column of {applied.model}; there is {columns}.", code="unknown_head")
-    return await report(session, await service.newest(session, applied.model), head)
+    return await report(session, await service.get(session, applied.model, id), head)
 
 
 @router.get("/trials")
@@ -70,7 +73,7 @@ async def _start(session: Session, body: StartCanary | StartShadow, actor: str) 
         return TrialView.model_validate(await service.start(session, model, body, actor=actor))
 
 
-async def _stop(session: Session, body: StopTrial, actor: str) -> TrialView:
+async def _stop(session: Session, body: StopTrial, kind: str, actor: str) -> TrialView:
     async with session.begin():
         model = (await resolve_model(session, body.model)).model
-        return TrialView.model_validate(await service.stop(session, model, actor=actor, reason=body.reason))
+        return TrialView.model_validate(await service.stop(session, model, kind, actor=actor, reason=body.reason))

@@ -73,7 +73,13 @@ class Estimate(BaseModel):
 
 
 class ArmView(BaseModel):
-    """One version in the trial. Seconds; `labels` are shares of its rows. Of a shadow no feedback is known."""
+    """One version in the trial. Seconds; `labels` are shares of its rows.
+
+    `accuracy`, `f1` and `acceptance` are by feedback. Of a shadow that is what was sent for active's answers, and both
+    arms count only the rows that both have answered, of which a label came. A truth that standby's version has not
+    counts as wrong for it; a label column that it has not gives no figures. Who accepts active's answer says nothing
+    of the shadow's: it has no acceptance.
+    """
 
     version: int
     slot: str
@@ -92,7 +98,7 @@ class ArmView(BaseModel):
 
 
 class Compared(BaseModel):
-    """Of a shadow: what both versions said of the same rows."""
+    """Of a shadow: what both versions said of the same rows, whether or not their labels are known."""
 
     rows: int
     agreement: Estimate
@@ -101,7 +107,7 @@ class Compared(BaseModel):
 
 
 class ReportView(BaseModel):
-    """Both arms of a trial, whole minutes; `differences` are standby minus active."""
+    """Both arms of a trial, whole minutes; `differences` are standby minus active, of a shadow row by row."""
 
     trial: TrialView
     since: datetime

@@ -65,16 +65,16 @@ async def start(session: AsyncSession, model: str, asked: StartCanary | StartSha
     return trial
 
 
-async def stop(session: AsyncSession, model: str, *, actor: str, reason: str) -> Trial:
-    """Ends the trial that runs. Raises NotFound `no_trial` where none does."""
+async def stop(session: AsyncSession, model: str, kind: str, *, actor: str, reason: str) -> Trial:
+    """Ends the trial of that kind that runs. Raises NotFound `no_trial` where none does."""
     ended: Trial | None = await session.scalar(
         update(Trial)
-        .where(Trial.model == model, Trial.state == "running")
+        .where(Trial.model == model, Trial.kind == kind, Trial.state == "running")
         .values(state="ended", ended_at=clock(), ended_by=actor, why=reason)
         .returning(Trial)
     )
     if ended is None:
-        raise NotFound(f"No trial of {model} is running.", code="no_trial")
+        raise NotFound(f"No {kind} of {model} is running.", code="no_trial")
     await _tell(session, ended, "ended", actor, reason)
     return ended
 
@@ -88,9 +88,12 @@ async def end_due(session: AsyncSession) -> int:
     return len(ids)
 
 
-async def newest(session: AsyncSession, model: str) -> Trial:
-    """The running trial, else the last one. Raises NotFound `no_trial` where there never was one."""
-    trial = await session.scalar(select(Trial).where(Trial.model == model).order_by(Trial.id.desc()).limit(1))
+async def get(session: AsyncSession, model: str, id: int | None) -> Trial:
+    """The trial of that id; without one the running trial, else the last one. Raises NotFound `no_trial`."""
+    query = select(Trial).where(Trial.model == model).order_by(Trial.id.desc()).limit(1)
+    trial = await session.scalar(query if id is None else query.where(Trial.id == id))
+    if trial is None and id is not None:
+        raise NotFound(f"{model} has had no trial {id}.", code="no_trial", remedy="GET /model/trials lists them.")
     if trial is None:
         raise NotFound(
             f"There has been no trial of {model}.",

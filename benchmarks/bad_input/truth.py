@@ -12,7 +12,7 @@ from app.cli.embedded.postgres import DATABASE, USER
 # Rows that replicas and workers renew by themselves.
 HEARTBEATS = frozenset({"replica_slots", "workers", "model_types"})
 # What is written of requests that were answered, and of events that have been told.
-COUNTED = frozenset({"traffic", "traffic_layouts", "answer_blocks", "outbox"})
+COUNTED = frozenset({"traffic", "traffic_layouts", "answer_blocks", "mirrored", "outbox"})
 
 
 def truth(folder: Path) -> dict[str, str]:

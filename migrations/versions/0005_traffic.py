@@ -149,6 +149,18 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_metric_points_sender_key"), "metric_points", ["sender_key"], unique=True)
     op.create_table(
+        "mirrored",
+        sa.Column("block", sa.BigInteger(), autoincrement=False, nullable=False, comment="of the shadow's answers"),
+        sa.Column("trial", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("answered", sa.BigInteger(), autoincrement=False, nullable=False, comment="the block of active's"),
+        sa.Column("numbers", sa.ARRAY(sa.Integer()), nullable=False, comment="of the requests in active's block"),
+        sa.Column(
+            "places", sa.ARRAY(sa.Integer()), nullable=False, comment="theirs in the shadow's block, in that order"
+        ),
+        sa.PrimaryKeyConstraint("block", "trial", "answered", name=op.f("pk_mirrored")),
+    )
+    op.create_index(op.f("ix_mirrored_trial_answered"), "mirrored", ["trial", "answered"], unique=False)
+    op.create_table(
         "prediction_log",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
@@ -259,6 +271,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_prediction_log_model_id"), table_name="prediction_log")
     op.drop_index(op.f("ix_prediction_log_at"), table_name="prediction_log")
     op.drop_table("prediction_log")
+    op.drop_index(op.f("ix_mirrored_trial_answered"), table_name="mirrored")
+    op.drop_table("mirrored")
     op.drop_index(op.f("ix_metric_points_sender_key"), table_name="metric_points")
     op.drop_index(
         op.f("ix_metric_points_model_name_version_source_at"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,22 @@ from fastapi import FastAPI
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db import clock
+from app.db import clock, seconds
 from app.events.tables import Event
+from app.feedback.answers import id_prefix
+from app.feedback.joining import join_pending
+from app.feedback.outcomes import served_between
+from app.feedback.tables import AnswerBlock, Feedback, MirroredAnswers
+from app.main import create_app, lifespan
+from app.records.tidy import tidy
 from app.registry.promotion import promote
+from app.runtimes.schema import Head
 from app.serving import shadow
 from app.serving.directions import position
 from app.settings import Settings
 from app.trials.service import end_due
 from app.trials.tables import Trial
+from tests.artifacts import SCHEMA
 from tests.served import Make, activate, defined, flush, maker, predict, until_warm
 
 ROWS = [[-2.0, 1.0], [-0.5, None], [0.5, 0.0], [3.0, 0.5]]
@@ -152,6 +161,8 @@ async def test_there_is_one_trial_at_a_time_and_people_can_stop_it(
     await start(api, client, kind, body)
     refused = await client.post("/model/canary", json=CANARY)
     assert (refused.status_code, refused.json()["code"]) == (409, "trial_running")
+    other = "shadow" if kind == "canary" else "canary"
+    assert (await client.post(f"/model/{other}/stop", json={"reason": "x"})).json()["code"] == "no_trial"
     stopped = await client.post(f"/model/{kind}/stop", json={"reason": "enough"})
     assert (stopped.json()["state"], stopped.json()["why"]) == ("ended", "enough")
     assert (await client.post(f"/model/{kind}/stop", json={"reason": "x"})).json()["code"] == "no_trial"
@@ -230,9 +241,7 @@ async def test_a_shadow_is_asked_the_same_and_nobody_sees_it(
     await start(api, client, "shadow", SHADOW)
     answers = [await predict(client, ROWS) for _ in range(10)]
     assert {(a["version"], a["slot"]) for a in answers} == {(1, "active")}
-    await until_compared(api, 10)
-    await flush(api)
-    report = (await client.get("/model/trial")).json()
+    report = await until_compared(api, client, 10)
     assert (report["standby"]["requests"], report["standby"]["slot"]) == (10, "shadow")
     assert report["standby"]["labels"] == {"no": 0.0, "yes": 1.0}
     compared = report["compared"]
@@ -241,6 +250,169 @@ async def test_a_shadow_is_asked_the_same_and_nobody_sees_it(
     assert (report["active"]["requests"], report["trial"]["requests"]) == (10, 10)
     # What it said is nobody's answer.
     assert (await client.get("/model/trials")).json()["data"][0]["agreed"] == 0
+
+
+async def test_labels_of_what_active_answered_tell_of_the_shadow_by_the_same_rows(
+    api: FastAPI, client: httpx.AsyncClient, two: None
+) -> None:
+    before = [await predict(client, ROWS) for _ in range(3)]
+    await start(api, client, "shadow", SHADOW)
+    answers = [await predict(client, ROWS) for _ in range(10)]
+    await until_compared(api, client, 10)
+    await tell(client, [*before, *answers], "yes", "no", "yes", "yes")
+    votes = [{"request_id": answer["request_id"], "accepted": False} for answer in [*before, *answers]]
+    assert (await client.post("/feedback", json={"feedback": votes})).json()["joined"] == 13
+    report = (await client.get("/model/trial")).json()
+    old, new = report["active"], report["standby"]
+    assert (old["accuracy"]["value"], old["accuracy"]["n"], old["f1"]["value"]) == (0.25, 40, 0.0)
+    assert (new["accuracy"]["value"], new["accuracy"]["n"]) == (0.75, 40)
+    assert new["f1"]["value"] == pytest.approx(2 * 3 / (3 + 4))
+    assert new["accuracy"]["low"] < 0.75 < new["accuracy"]["high"]
+    gaps = report["differences"]
+    assert (gaps["accuracy"]["value"], gaps["f1"]["value"]) == (0.5, new["f1"]["value"])
+    assert 0 < gaps["accuracy"]["low"] < 0.5 < gaps["accuracy"]["high"]
+    # Who refused what active said has said nothing of the shadow.
+    assert (old["acceptance"]["value"], old["acceptance"]["n"]) == (0.0, 10)
+    assert (new["acceptance"]["n"], gaps["acceptance"]["value"]) == (0, None)
+
+
+async def test_a_shadow_that_has_its_labels_in_another_order_is_judged_by_the_labels(
+    api: FastAPI, client: httpx.AsyncClient, make: Make
+) -> None:
+    turned = SCHEMA.model_copy(update={"heads": (Head(name="y", labels=("yes", "no"), threshold=0.5),)})
+    await make(bias=0.0)
+    await activate(client)
+    await make(bias=0.0, incumbent=1, schema=turned, profile=None)
+    await until_warm(client, 2)
+    await start(api, client, "shadow", SHADOW)
+    answer = await predict(client, ROWS)
+    assert answer["labels"] == ["no", "no", "yes", "yes"]
+    assert (await predict(client, ROWS, slot="standby"))["labels"] == ["yes", "yes", "no", "no"]
+    await until_compared(api, client, 1)
+    await tell(client, [answer], "yes", "yes", "no", "yes")
+    report = (await client.get("/model/trial")).json()
+    assert [report[arm]["accuracy"]["value"] for arm in ("active", "standby")] == [0.25, 0.75]
+    # Of "yes", which is active's second label, in both.
+    assert [report[arm]["f1"]["value"] for arm in ("active", "standby")] == pytest.approx([2 / 5, 4 / 5])
+
+
+async def test_rows_that_the_shadow_left_out_or_could_not_answer_are_in_neither_arm(
+    api: FastAPI, client: httpx.AsyncClient, two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(api, client, "shadow", SHADOW)
+    answers = [await predict(client, ROWS) for _ in range(5)]
+    await until_compared(api, client, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(shadow, "MOST_REQUESTS", 0)
+        answers += [await predict(client, ROWS) for _ in range(4)]
+        await asyncio.sleep(0.05)
+    standby = api.state.replica.slots["fraud"].standby
+
+    def broken(_: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(standby.predictor, "predict", broken)
+        answers += [await predict(client, ROWS) for _ in range(3)]
+        await until_worked_off(api)
+    answers += [await predict(client, ROWS) for _ in range(2)]
+    report = await until_compared(api, client, 7)
+    assert (report["compared"]["dropped"], report["standby"]["errors"]) == (4, 3)
+    told = await tell(client, answers, "yes", "yes", "yes", "no")
+    assert told["joined"] == 14 * 4
+    report = (await client.get("/model/trial")).json()
+    assert [report[arm]["accuracy"]["n"] for arm in ("active", "standby")] == [28, 28]
+    assert [report[arm]["accuracy"]["value"] for arm in ("active", "standby")] == [0.25, 0.75]
+
+
+async def test_labels_tell_of_a_shadow_whenever_they_come_and_what_they_said_last(
+    api: FastAPI, client: httpx.AsyncClient, two: None, sessions: Sessions
+) -> None:
+    await start(api, client, "shadow", SHADOW)
+    answers = [await predict(client, ROWS) for _ in range(4)]
+    # Before the answers are written down, most likely.
+    await tell(client, answers[:2], "yes", "yes", "yes", "yes")
+    await until_compared(api, client, 4)
+    async with sessions() as session, session.begin():
+        await session.execute(update(Feedback).values(try_at=clock() - seconds(1)))
+    async with sessions() as session, session.begin():
+        await join_pending(session)
+    stopped = await client.post("/model/shadow/stop", json={"reason": "enough"})
+    assert stopped.status_code == 200
+    await tell(client, answers[2:], "yes", "yes", "yes", "no")
+    report = (await client.get("/model/trial")).json()
+    assert (report["standby"]["accuracy"]["n"], report["standby"]["accuracy"]["value"]) == (16, 14 / 16)
+    await tell(client, answers[:1], "no", "no", "no", "no")
+    report = (await client.get("/model/trial")).json()
+    assert (report["standby"]["accuracy"]["n"], report["standby"]["accuracy"]["value"]) == (16, 10 / 16)
+    assert report["active"]["accuracy"]["value"] == 6 / 16
+
+
+async def test_of_two_shadows_of_the_same_versions_each_has_its_own_rows(
+    api: FastAPI, client: httpx.AsyncClient, two: None
+) -> None:
+    await start(api, client, "shadow", SHADOW)
+    first = [await predict(client, ROWS) for _ in range(3)]
+    await until_worked_off(api)
+    await client.post("/model/shadow/stop", json={"reason": "again"})
+    await start(api, client, "shadow", SHADOW)
+    second = [await predict(client, ROWS) for _ in range(2)]
+    await until_compared(api, client, 2)
+    await tell(client, first + second, "yes", "yes", "yes", "yes")
+    report = (await client.get("/model/trial")).json()
+    assert report["standby"]["accuracy"]["n"] == 8
+
+
+async def test_what_a_shadow_said_is_nobodys_answer_and_goes_when_answers_go(
+    api: FastAPI, client: httpx.AsyncClient, two: None, sessions: Sessions, config: Settings
+) -> None:
+    await start(api, client, "shadow", SHADOW)
+    answers = [await predict(client, ROWS) for _ in range(3)]
+    await until_compared(api, client, 3)
+    async with sessions() as session:
+        block = (await session.scalars(select(AnswerBlock).where(AnswerBlock.slot == "shadow"))).first()
+        assert block is not None
+        now = await session.scalar(select(clock()))
+        assert now is not None
+        served = await served_between(session, "fraud", now - timedelta(seconds=60), now)
+    assert served.rows == {(1, "active"): 12}
+    its_own = f"{id_prefix(block.block)}{0:08x}{block.checksum:08x}"
+    told = await tell(client, [{"request_id": its_own}], "yes")
+    assert (told["joined"], told["pending"]) == (0, 1)
+    async with sessions() as session, session.begin():
+        await session.execute(update(Feedback).values(try_at=clock() - seconds(1)))
+    async with sessions() as session, session.begin():
+        assert await join_pending(session) == 0
+    await tell(client, answers, "yes", "yes", "yes", "yes")
+    async with sessions() as session, session.begin():
+        await session.execute(update(AnswerBlock).values(at=AnswerBlock.at - seconds(31 * 86_400)))
+        await tidy(session, config)
+        assert (await session.scalars(select(MirroredAnswers))).all() == []
+        assert (await session.scalars(select(AnswerBlock))).all() == []
+    report = (await client.get("/model/trial")).json()
+    assert (report["standby"]["accuracy"]["n"], report["compared"]["rows"]) == (0, 12)
+
+
+async def test_where_answers_are_not_kept_a_shadows_are_not_either(
+    config: Settings, admin_key: str, make: Make, sessions: Sessions
+) -> None:
+    app = create_app(config.model_copy(update={"counting": "off"}))
+    headers = {"Authorization": f"Bearer {admin_key}"}
+    async with (
+        lifespan(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://refit", headers=headers) as client,
+    ):
+        await make(bias=-9.0)
+        await activate(client)
+        await make(bias=9.0, incumbent=1)
+        await until_warm(client, 2)
+        await start(app, client, "shadow", SHADOW)
+        await predict(client, ROWS)
+        report = await until_compared(app, client, 1)
+    assert (report["compared"]["rows"], report["standby"]["accuracy"]["n"]) == (4, 0)
+    async with sessions() as session:
+        assert (await session.scalars(select(AnswerBlock))).all() == []
+        assert (await session.scalars(select(MirroredAnswers))).all() == []
 
 
 async def test_a_shadow_that_hangs_delays_no_answer_and_what_it_cannot_do_is_dropped_and_counted(
@@ -261,9 +433,9 @@ async def test_a_shadow_that_hangs_delays_no_answer_and_what_it_cannot_do_is_dro
         assert (await predict(client, ROWS))["version"] == 1
     assert time.perf_counter() - began < 0.5
     await asyncio.sleep(0.05)
-    seen = next(iter(api.state.directions.seen.values()))
-    assert seen.dropped >= 16
     assert len(api.state.shadow._queue) <= 3
+    await flush(api)
+    assert (await client.get("/model/trial")).json()["compared"]["dropped"] >= 16
 
 
 async def test_a_shadow_that_fails_is_counted_and_never_answered(
@@ -278,10 +450,7 @@ async def test_a_shadow_that_fails_is_counted_and_never_answered(
     monkeypatch.setattr(standby.predictor, "predict", broken)
     for _ in range(3):
         assert (await predict(client, ROWS))["version"] == 1
-    async with asyncio.timeout(5):
-        while api.state.shadow._queue:
-            await asyncio.sleep(0.02)
-    await asyncio.sleep(0.1)
+    await until_worked_off(api)
     await flush(api)
     report = (await client.get("/model/trial")).json()
     assert (report["standby"]["errors"], report["standby"]["error_rate"]["value"]) == (3, 1.0)
@@ -304,7 +473,35 @@ async def until_ended(client: httpx.AsyncClient) -> dict[str, Any]:
             await asyncio.sleep(0.05)
 
 
-async def until_compared(api: FastAPI, requests: int) -> None:
-    async with asyncio.timeout(10):
-        while sum(seen.requests for seen in api.state.directions.seen.values()) < requests:
+async def until_worked_off(api: FastAPI) -> None:
+    async with asyncio.timeout(5):
+        while api.state.shadow._queue:
             await asyncio.sleep(0.02)
+    await asyncio.sleep(0.1)
+
+
+async def until_compared(api: FastAPI, client: httpx.AsyncClient, requests: int) -> dict[str, Any]:
+    """The report, once the shadow has answered so many."""
+    async with asyncio.timeout(10):
+        while True:
+            await flush(api)
+            if (await client.get("/model/trial")).json()["trial"]["requests"] >= requests:
+                break
+            await asyncio.sleep(0.02)
+    # The last may have been answered while its block was being counted.
+    await flush(api)
+    report: dict[str, Any] = (await client.get("/model/trial")).json()
+    return report
+
+
+async def tell(client: httpx.AsyncClient, answers: list[dict[str, Any]], *truths: str) -> dict[str, Any]:
+    """Labels of the rows of each answer."""
+    items = [
+        {"request_id": answer["request_id"], "row": row, "label": truth}
+        for answer in answers
+        for row, truth in enumerate(truths)
+    ]
+    answer = await client.post("/feedback", json={"feedback": items})
+    assert answer.status_code == 202, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
