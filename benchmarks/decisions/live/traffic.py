@@ -69,9 +69,9 @@ class Model:
         ]
         self.file.write_text("\n".join([names, *table]) + "\n")
 
-    def reload(self) -> Json:
+    def reload(self, **force: Any) -> Json:
         until(self._is_warm, f"a standby of {self.name} that is warm everywhere")
-        swapped: Json = self.service.api.post("/model/reload", {"model": self.name})
+        swapped: Json = self.service.api.post("/model/reload", {"model": self.name, **force})
         return swapped
 
     def ask(self, rows: int, *, key: str | None = None) -> Asked:

@@ -41,12 +41,16 @@ def shadow(model: Model) -> Iterator[Figure]:
     time.sleep(FOLLOWED_SECONDS)
     asked = [model.ask(ROWS) for _ in range(KEYS)]
     by = {each.version for each in asked}
+    model.tell(*asked)
     yield from _ended(model, "shadow", {})
-    compared = _shown(model, "shadow")["compared"]
+    shown = _shown(model, "shadow")
+    compared, arms = shown["compared"], (shown["active"]["accuracy"], shown["standby"]["accuracy"])
     agreed = compared["agreement"]
     told = f"shadow: {compared['rows']} rows compared, {agreed['value']:.1%} alike ({agreed['low']:.1%}–"
     every = compared["rows"] + ROWS * compared["dropped"]
     yield Figure(f"{told}{agreed['high']:.1%})", by == {slots["active"]} and every == KEYS * ROWS)
+    right = " and ".join(f"{arm['value']:.1%} of {arm['n']} rows right" for arm in arms)
+    yield Figure(f"by labels sent for active's answers: {right}", {arm["n"] for arm in arms} == {compared["rows"]})
 
 
 def _by_key(model: Model, keys: list[str]) -> dict[str, Asked]:

@@ -87,13 +87,14 @@ def _swap(model: Model) -> tuple[int, int, Asked]:
     slots = model.service.slots(model.name)
     _wait_for_another_minute(model)
     late = model.ask(ROWS)
-    swapped = model.reload()
+    # A watch may have rolled it back before: nobody brings that back by mistake.
+    swapped = model.reload(force=True, reason="once more, to see it fail")
     model.watch_of(swapped["active"], "watching")
     return slots["active"], swapped["active"], late
 
 
 def _wait_for_another_minute(model: Model) -> None:
-    """Labels are counted by the minute: of one version that is made active twice in a minute, those of both times."""
+    """A version that comes back within its minute is judged from the next minute on, and its labels with it."""
     before = model.watch().get("ended_at")
     if before is not None:
         next_minute = _at(before) // 60 * 60 + 60
