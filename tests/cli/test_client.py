@@ -152,3 +152,33 @@ def test_what_others_wrote_cannot_steer_the_terminal(service: MadeUpService, ref
     assert "\x07" not in refit("jobs", "show", "12").stdout
     service.on("GET /training/jobs/12", problem(409, "x", "\x1b]0;title\x07"))
     assert "\x07" not in refit("jobs", "show", "12").stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "history --at nope --json",
+        "history --json --at nope",
+        "history --json --nope",
+        "history --nope --json",
+        "watches show abc --json",
+        "watches nope --json",
+        "record 2 --markdown --json",
+        "rollback fraud --json",
+        "predict nowhere.csv --json",
+        "relaod --json",
+    ],
+)
+def test_under_json_what_is_wrong_on_the_command_line_is_a_document_too(
+    service: MadeUpService, refit: Refit, command: str
+) -> None:
+    result = refit(*command.split())
+    assert result.exit_code == 2
+    told = json.loads(result.stdout)
+    assert told["code"] == "usage"
+    assert f"Error: {told['detail']}" in result.stderr
+
+
+def test_without_json_nothing_is_on_stdout_where_the_command_line_is_wrong(refit: Refit) -> None:
+    assert refit("history", "--at", "nope").stdout == ""
+    assert refit("history", "--nope", "--", "--json").stdout == ""
