@@ -56,6 +56,14 @@ def test_under_json_the_problem_is_the_one_document_on_stdout(service: MadeUpSer
     assert "No model is called" in result.stderr
 
 
+def test_the_model_that_must_be_named_is_named_as_commands_do(service: MadeUpService, refit: Refit) -> None:
+    told = {"remedy": 'Send "model" with one of: churn, fraud.', "models": ["churn", "fraud"]}
+    service.on(SLOTS, problem(422, "model_ambiguous", "Several models could be meant; name one.", **told))
+    result = refit("slots", "--json")
+    assert "Name one, as MODEL or with -m: churn, fraud." in result.stderr
+    assert json.loads(result.stdout)["remedy"] == told["remedy"]
+
+
 def test_every_reason_is_named_with_its_way_out(service: MadeUpService, refit: Refit) -> None:
     reasons = [
         {"code": "open_p1_incident", "message": "A P1 is open.", "remedy": "Close it."},
