@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from app.patterns import in_words
+
 
 class RefitError(Exception):
     """A failure with a status, a stable code, a sentence for people, and the way out.
@@ -79,6 +81,8 @@ class Unavailable(RefitError):
 
 # Of thousands of faults so many are named; a name is told where it looks like one that somebody may have mistyped.
 MOST_ERRORS = 20
+# What stands in pydantic's path beside the caller's own words: where it was sent, and that a name is meant.
+UNTOLD = ("body", "[key]")
 NAME = re.compile(r"[\w .@-]{1,100}")
 
 
@@ -91,8 +95,8 @@ def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
     """Pydantic's errors as `{field, message}`: the path in the body, and what was expected. Never the input."""
     return [
         {
-            "field": ".".join(told_name(part) for part in e["loc"] if part != "body") or "body",
-            "message": e["msg"].removeprefix("Value error, "),
+            "field": ".".join(told_name(part) for part in e["loc"] if part not in UNTOLD) or "body",
+            "message": in_words(e["msg"]),
         }
         for e in errors[:MOST_ERRORS]
     ]

@@ -33,7 +33,7 @@ async def ready(request: Request) -> dict[str, str]:
         raise Unavailable(
             f"{len(replica.unloaded)} models are not loaded yet.",
             code="loading",
-            remedy="Wait a moment; GET /health tells what is loaded.",
+            remedy="Wait a moment; `refit slots` or GET /health tells what is loaded.",
         )
     if not replica.has_lease:
         raise Unavailable(

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.events.record import THINGS
 from tests.factories import define
 
 IDS = ["0", "-1", "9223372036854775808", "99999999999999999999999999", "1.5", "x", "%00", "..%2f..", "é", "1" * 5_000]
@@ -112,3 +113,27 @@ async def test_no_route_answers_500_to_a_header_that_cannot_be(
         body = {"params": {"epochs": 1}} if path.endswith("trigger") else None
         answer = await client.request(method, path, headers=headers, json=body)
         assert answer.status_code < 500, f"{method} {path} {name}: {value}: {answer.text}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/monitoring/monitors",
+        "/monitoring/watches",
+        "/monitoring/checks",
+        "/incidents",
+        "/events",
+        "/notifications/deliveries",
+    ],
+)
+async def test_of_a_model_that_there_is_not_no_list_is_empty(client: httpx.AsyncClient, fraud: None, path: str) -> None:
+    assert (await client.get(path, params={"model": "fraud"})).status_code == 200
+    answer = await client.get(path, params={"model": "nope"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
+
+
+async def test_events_of_a_kind_that_never_happens_are_refused_with_those_that_do(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/events", params={"kind": "nope.nope"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert all(thing in answer.json()["errors"][0]["message"] for thing in THINGS)
+    assert (await client.get("/events", params={"kind": "job.never"})).json()["data"] == []

@@ -2,11 +2,12 @@
 
 import importlib
 from collections.abc import Mapping
+from itertools import takewhile
 
 import click
 
 from app.cli.failures import MEANINGS, Exit, Failure
-from app.cli.output import JSON
+from app.cli.output import JSON, as_json
 
 # Section → command → (where it is, what it does).
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
@@ -75,11 +76,17 @@ class Refit(click.Group):
                 formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()])
 
     def invoke(self, ctx: click.Context) -> object:
+        # Whatever stands wrong on the line is found before --json is, or after.
+        wants_json = "--json" in takewhile(lambda argument: argument != "--", ctx.args)
         try:
             return super().invoke(ctx)
         except Failure as failure:
             failure.show(json=bool(ctx.meta.get(JSON)))
             ctx.exit(failure.exit)
+        except click.ClickException as error:
+            if wants_json or ctx.meta.get(JSON):
+                click.echo(as_json(Failure(error.format_message(), Exit(error.exit_code)).document))
+            raise
         except KeyboardInterrupt:
             click.echo(err=True)
             ctx.exit(Exit.DETACHED)

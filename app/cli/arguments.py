@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,6 +8,19 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A finite one: Python reads nan and inf as numbers too, no range refuses nan, and JSON has neither."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is no finite number.", param, ctx)
+        return number
+
 
 model_argument = click.argument("model", required=False)
 model_option = click.option("-m", "--model", help="Which model, where there are several.")
@@ -23,7 +37,7 @@ def waiting_options(flags: tuple[str, str], help: str) -> Callable[[Command], Co
     def add(command: Command) -> Command:
         timeout = click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Number(min=0, min_open=True),
             help="Seconds to wait; then exit code 8.",
         )
         return click.option(*flags, "wait", is_flag=True, help=help)(timeout(command))

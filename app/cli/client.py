@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from app.cli.embedded.services import address
 from app.cli.failures import Exit, Failure
 from app.cli.output import say
+from app.cli.sendable import flaw
 from app.settings import LOOPBACK, Settings
 
 KEY_FILE = "admin.key"
@@ -83,7 +84,11 @@ class Api:
 
     def _once(self, method: str, path: str, timeout: httpx.Timeout, what: Mapping[str, Any]) -> httpx.Response:
         try:
-            response = self.http.request(method, path, timeout=timeout, **what)
+            request = self.http.build_request(method, path, timeout=timeout, **what)
+        except (TypeError, ValueError, httpx.InvalidURL) as error:
+            raise Failure(f"This cannot be sent: {flaw(what.get('json')) or error}.", Exit.USAGE) from None
+        try:
+            response = self.http.send(request)
         except httpx.TimeoutException:
             raise self._unreachable(f"{self.http.base_url} gave no answer in time.") from None
         except httpx.TransportError as error:

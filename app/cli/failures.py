@@ -76,7 +76,7 @@ class Failure(Exception):
         """An `application/problem+json` of the service, with every reason, field and replica that it names."""
         code = str(problem.get("code", ""))
         exit = BY_CODE.get(code) or BY_STATUS.get(int(problem["status"]), Exit.ERROR)
-        remedy = problem.get("remedy")
+        remedy = _as_typed(problem) or problem.get("remedy")
         message = "\n  - ".join([str(problem.get("detail") or problem.get("title")), *_particulars(problem, remedy)])
         return cls(message, exit, remedy=remedy, document=problem)
 
@@ -91,6 +91,13 @@ class Failure(Exception):
         click.echo(lead + printable(self.message), err=True)
         if self.remedy:
             click.echo(printable(self.remedy), err=True)
+
+
+def _as_typed(problem: Mapping[str, Any]) -> str | None:
+    """The way out where the command line has another one than the body of a request."""
+    if problem.get("code") != "model_ambiguous":
+        return None
+    return f"Name one, as MODEL or with -m: {', '.join(map(str, problem.get('models', ())))}."
 
 
 def _particulars(problem: Mapping[str, Any], remedy: str | None) -> Iterator[str]:

@@ -2,7 +2,7 @@ from typing import Any
 
 import click
 
-from app.cli.arguments import examples, job_argument, limit_option, waiting_options
+from app.cli.arguments import Number, examples, job_argument, limit_option, waiting_options
 from app.cli.client import Api, connect
 from app.cli.failures import Exit, Failure
 from app.cli.following import conclude, detachable, patient, show_job, wait_for
@@ -55,7 +55,7 @@ def logs(job: int, follow: bool) -> None:
 @job_argument
 @click.option("--reason", help="Why; kept in the record.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until its processes are gone.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait; then exit code 8.")
+@click.option("--timeout", type=Number(min=0, min_open=True), help="Seconds to wait; then exit code 8.")
 @json_option
 def cancel(job: int, reason: str | None, no_wait: bool, timeout: float | None) -> None:
     """Stop a job. Its checkpoint is kept; this returns when its processes are gone."""

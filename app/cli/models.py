@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from app.cli.arguments import examples, file_argument
 from app.cli.client import connect, resolved
 from app.cli.failures import Exit, Failure
 from app.cli.output import emit, json_option, say, table
+from app.cli.sendable import flaw
 
 
 @click.group()
@@ -106,10 +106,8 @@ def _read_prompt(name: str, label: Any, file: Path) -> None:
 
 def _require_json(name: str, definition: dict[str, Any], file: Path) -> None:
     """YAML knows .nan and .inf, and dates that JSON does not."""
-    try:
-        json.dumps(definition, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise Failure(f"{file}: {name}: a value cannot be sent as JSON: {error}.", Exit.USAGE) from None
+    if found := flaw(definition):
+        raise Failure(f"{file}: {name}: {found}.", Exit.USAGE)
 
 
 def _folder_of(file: Path) -> Path:

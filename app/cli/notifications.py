@@ -2,7 +2,7 @@ from typing import Any
 
 import click
 
-from app.cli.arguments import examples, limit_option
+from app.cli.arguments import Number, examples, limit_option
 from app.cli.client import Json, connect
 from app.cli.failures import Exit, Failure
 from app.cli.output import emit, json_option, record, say, table
@@ -107,8 +107,8 @@ def list_rules() -> None:
 @click.option("-m", "--model", help="Of this model only.  [every model]")
 @click.option("--kind", "kinds", multiple=True, help="job.failed, incident.*; may be given several times.")
 @click.option("--min-severity", type=click.Choice(SEVERITIES), help="Incidents less grave are not told.")
-@click.option("--group", "group_seconds", type=click.FloatRange(0), help="Seconds in which events make one message.")
-@click.option("--cooldown", "cooldown_seconds", type=click.FloatRange(0), help="Seconds in which the same is not told.")
+@click.option("--group", "group_seconds", type=Number(0), help="Seconds in which events make one message.")
+@click.option("--cooldown", "cooldown_seconds", type=Number(0), help="Seconds in which the same is not told.")
 @click.option("--off", is_flag=True, help="Keep the rule, and tell nothing.")
 @json_option
 def set_rule(name: str, kinds: tuple[str, ...], off: bool, **options: Any) -> None:

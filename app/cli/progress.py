@@ -26,6 +26,21 @@ def progress() -> Iterator[Show]:
         yield _lines()
 
 
+@contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields the function to call with how many of `total` are done: a bar on a terminal, nothing anywhere else."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - for terminals only
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415 - ditto
+
+    columns = (TextColumn(what, markup=False), BarColumn(bar_width=30), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
 def stage_of(job: Job) -> str:
     """Where the job stands, in a word."""
     if job["cancelling"]:

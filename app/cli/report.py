@@ -1,16 +1,11 @@
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from app.cli.arguments import examples, file_argument, limit_option, model_argument, model_option
+from app.cli.arguments import Number, examples, file_argument, limit_option, model_argument, model_option
 from app.cli.client import Json, connect
-from app.cli.failures import Exit, Failure
+from app.cli.labels import read_items, send_items
 from app.cli.output import emit, json_option, record, say, table
-
-AT_ONCE = 10_000
 
 
 @click.group()
@@ -23,17 +18,18 @@ def report() -> None:
 @model_option
 @json_option
 def feedback(file: Path, model: str | None) -> None:
-    """Send labels: a JSON object a line, {request_id, row?, head?, label} or {request_id, row?, accepted}."""
-    items = _lines(file)
-    total: dict[str, int] = {}
-    for place in range(0, len(items), AT_ONCE):
-        told = connect().post("/feedback", {"model": model, "feedback": items[place : place + AT_ONCE]})
-        total = {name: total.get(name, 0) + n for name, n in told.items() if isinstance(n, int)}
-    emit(total, record)
+    """Send labels: a JSON object a line, {request_id, row?, head?, label} or {request_id, row?, accepted}.
+
+    Where it breaks off, send the whole file again: the same items change nothing.
+    """
+    items = read_items(file)
+    if not items:
+        say(f"nothing to send: {file} has no items")
+    emit(send_items(connect(), file, model, items), record)
 
 
 @report.command(epilog=examples("refit report learning 0.55 -m fraud --cycle 12"))
-@click.argument("accept_rate", type=click.FloatRange(0, 1))
+@click.argument("accept_rate", type=Number(0, 1))
 @model_option
 @click.option("--cycle", help="Its number or name; told again, it adds nothing.")
 @json_option
@@ -47,7 +43,7 @@ def learning(accept_rate: float, model: str | None, cycle: str | None) -> None:
 
 @report.command(epilog=examples("refit report metric bleu 0.31 -m fraud --version 7"))
 @click.argument("name")
-@click.argument("value", type=float)
+@click.argument("value", type=Number())
 @model_option
 @click.option("--version", type=click.IntRange(1), help="Of which it was measured.")
 @click.option("--n", type=click.IntRange(0), help="Of how many it is the mean.")
@@ -99,11 +95,3 @@ def _show(found: Json) -> None:
     click.echo()
     points = [(p["at"], p["name"], p["version"], p["value"], p["n"], p["source"]) for p in found["metrics"]]
     table(("at", "metric", "version", "value", "n", "source"), points)
-
-
-def _lines(file: Path) -> list[Any]:
-    raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    try:
-        return [json.loads(line) for line in raw.splitlines() if line.strip()]
-    except ValueError as error:
-        raise Failure(f"{file} is not JSON lines: {error}.", Exit.USAGE) from None

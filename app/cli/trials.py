@@ -3,12 +3,12 @@ from typing import Any
 
 import click
 
-from app.cli.arguments import examples, model_argument
+from app.cli.arguments import Number, examples, model_argument
 from app.cli.client import Json, connect
 from app.cli.output import UNKNOWN, emit, json_option, record, say, share, table
 from app.cli.slots import needed_reason
 
-minutes_option = click.option("--minutes", type=click.FloatRange(0, min_open=True), default=30, show_default=True)
+minutes_option = click.option("--minutes", type=Number(0, min_open=True), default=30, show_default=True)
 requests_option = click.option("--max-requests", type=click.IntRange(1), help="That standby answers at most.")
 head_option = click.option("--head", help="The label column to compare by, where there are several.")
 ARMS = ("requests", "rows", "errors", "invalid", "mean_score", "latency_p50", "latency_p99")
@@ -22,7 +22,7 @@ def canary() -> None:
 
 @canary.command("start", epilog=examples("refit canary start fraud --share 0.1 --reason 'before the weekend'"))
 @model_argument
-@click.option("--share", type=click.FloatRange(0, 0.5, min_open=True), required=True, help="Of the callers.")
+@click.option("--share", type=Number(0, 0.5, min_open=True), required=True, help="Of the callers.")
 @minutes_option
 @requests_option
 @needed_reason
@@ -39,7 +39,7 @@ def shadow() -> None:
 
 @shadow.command("start", epilog=examples("refit shadow start fraud --reason 'first look at version 8'"))
 @model_argument
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Of the requests.  [all]")
+@click.option("--share", type=Number(0, 1, min_open=True), default=1.0, help="Of the requests.  [all]")
 @minutes_option
 @requests_option
 @needed_reason

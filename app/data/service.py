@@ -85,7 +85,7 @@ async def resolve(session: AsyncSession, model: str, name: str) -> DataVersion |
         raise NotFound(
             f"Model {model} has no data version {name}.",
             code="data_version_unknown",
-            remedy=f"GET /data/versions?model={model} lists them; `latest` takes a new one.",
+            remedy=f"`refit data list {model}` or GET /data/versions lists them; `latest` takes a new one.",
         )
     return found[0]
 

@@ -24,6 +24,15 @@ THINGS = (
     | {"notification", "notification_rule", "notification_target"}
 )
 
+
+def of_a_thing(kind: str) -> str:
+    """`kind` itself. Raises ValueError naming every thing where it is of none; `*` is of all."""
+    thing = kind.partition(".")[0]
+    if thing not in THINGS | {"*"}:
+        raise ValueError(f"nothing ever happens to {thing!r}; there is {', '.join(sorted(THINGS))}")
+    return kind
+
+
 COLUMNS = ("kind", "actor", "model", "job_id", "version", "before", "after", "reason", "evidence")
 EVENTS, OUTBOX = Base.metadata.tables[Event.__tablename__], Base.metadata.tables[Outbox.__tablename__]
 TOLD = insert(EVENTS).values({name: bindparam(name) for name in COLUMNS}).returning(EVENTS.c.id).cte("told")

@@ -2,16 +2,18 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from sqlalchemy import select
 
 from app.auth.requires import Viewer
+from app.definitions.service import load
+from app.events.record import of_a_thing
 from app.events.tables import Event
 from app.http import Session
 from app.schemas import Id, ModelName, Page
 
 router = APIRouter(prefix="/events", tags=["events"])
-Kind = Annotated[str, Query(pattern=r"^[a-z_]+\.[a-z_]+$")]
+Kind = Annotated[str, Query(pattern=r"^[a-z_]{1,60}\.[a-z_]{1,60}$"), AfterValidator(of_a_thing)]
 
 
 class EventView(BaseModel):
@@ -49,5 +51,7 @@ async def list_events(
     if after is not None:
         query = query.where(Event.id < after)
     rows = (await session.scalars(query)).all()
+    if model is not None and not rows:
+        await load(session, model)
     page = [EventView.model_validate(row) for row in rows[:limit]]
     return Page(data=page, has_more=len(rows) > limit, next=str(page[-1].id) if len(rows) > limit else None)

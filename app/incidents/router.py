@@ -76,6 +76,8 @@ async def list_incidents(
     rows = await incidents.list_incidents(
         session, state=state, severity=severity, model=model, after=after, limit=limit
     )
+    if model is not None and not rows:
+        await load(session, model)
     page = [IncidentView.model_validate(row) for row in rows[:limit]]
     return Page(data=page, has_more=len(rows) > limit, next=str(page[-1].id) if len(rows) > limit else None)
 

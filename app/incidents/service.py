@@ -15,6 +15,8 @@ from app.incidents.tables import Incident
 
 State = Literal["open", "unacknowledged", "acknowledged", "closed", "all"]
 
+INCIDENTS = "`refit incidents list --state all` or GET /incidents?state=all names them."
+
 # One that comes up every minute for a day must not grow without end: the first links tell the cause.
 MOST_LINKS = 50
 
@@ -123,7 +125,7 @@ async def close_incident(session: AsyncSession, id: int, *, actor: str, note: st
 async def get_incident(session: AsyncSession, id: int) -> Incident:
     incident = await session.get(Incident, id, populate_existing=True)
     if incident is None:
-        raise NotFound(f"No incident has the id {id}.", code="incident_not_found")
+        raise NotFound(f"No incident has the id {id}.", code="incident_not_found", remedy=INCIDENTS)
     return incident
 
 

@@ -2,9 +2,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.requires import Trainer, Viewer
+from app.definitions.schemas import MonitorName
 from app.definitions.service import Applied, list_models, load
+from app.errors import NotFound
 from app.http import Session
 from app.monitoring import checks
 from app.monitoring.schemas import CheckAnswer, CheckedView, CheckRequest, MonitorCheckView, MonitorView
@@ -31,7 +34,10 @@ async def check(request: Request, session: Session, _: Trainer, body: CheckReque
 @router.get("/monitors")
 async def list_monitors(session: Session, _: Viewer, model: ModelName | None = None) -> list[MonitorView]:
     """What every monitor says now, since when, and when it looks again."""
-    return [MonitorView.model_validate(row) for row in await checks.list_monitors(session, model)]
+    rows = await checks.list_monitors(session, model)
+    if model is not None and not rows:
+        await load(session, model)
+    return [MonitorView.model_validate(row) for row in rows]
 
 
 @router.get("/checks")
@@ -39,15 +45,26 @@ async def list_checks(
     session: Session,
     _: Viewer,
     model: ModelName,
-    monitor: ModelName | None = None,
+    monitor: MonitorName | None = None,
     after: Id | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[MonitorCheckView]:
     """Every look of a model's monitors, newest first: what was decided, on which numbers."""
-    await load(session, model)
+    applied = await load(session, model)
+    if monitor is not None:
+        await _require_monitor(session, applied, monitor)
     rows = await checks.list_checks(session, model, monitor, after=after, limit=limit)
     page = [MonitorCheckView.model_validate(row) for row in rows[:limit]]
     return Page(data=page, has_more=len(rows) > limit, next=str(page[-1].id) if len(rows) > limit else None)
+
+
+async def _require_monitor(session: AsyncSession, applied: Applied, name: str) -> None:
+    """Raises NotFound. One that the definition no longer has is known by what it found."""
+    watched = applied.definition.watched
+    if name in watched or await checks.list_checks(session, applied.model, name, after=None, limit=1):
+        return
+    remedy = f"It has {', '.join(watched)}." if watched else "Its definition has none."
+    raise NotFound(f"{applied.model} has no monitor of this name.", code="monitor_not_found", remedy=remedy)
 
 
 async def _models(session: Session, model: str | None) -> Sequence[Applied]:

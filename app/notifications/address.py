@@ -28,8 +28,31 @@ SPECIAL: tuple[Network, ...] = parse_networks(
 )
 
 
+REMEDY = "REFIT_NOTIFICATION_NETWORKS names networks that are allowed besides"
+
+
 class AddressRefused(httpcore.ConnectError):
     """None of a name's addresses may be reached."""
+
+
+def check_literal(host: str, networks: Sequence[Network]) -> None:
+    """Raises AddressRefused for an address, however it is written, that no webhook may go to.
+
+    A name passes: none is looked up here, and where it leads is looked at by each try.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return
+    _allowed([ip_address(entry[4][0]) for entry in found], networks)
+
+
+def _allowed(found: Sequence[Address], networks: Sequence[Network]) -> list[Address]:
+    """Those that may be reached. Raises AddressRefused where there are some, and none may."""
+    allowed = [address for address in found if is_allowed(address, networks)]
+    if found and not allowed:
+        raise AddressRefused(f"{found[0]} is no public address")
+    return allowed
 
 
 def is_allowed(address: Address, networks: Iterable[Network]) -> bool:
@@ -108,7 +131,4 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectTimeout("the name was not resolved in time") from None
         except (OSError, UnicodeError):
             raise httpcore.ConnectError("the name cannot be resolved") from None
-        allowed = [address for address in found if is_allowed(address, self._networks)]
-        if found and not allowed:
-            raise AddressRefused(f"{found[0]} is no public address")
-        return allowed
+        return _allowed(found, self._networks)

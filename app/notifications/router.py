@@ -1,6 +1,8 @@
 import asyncio
 import secrets
+from collections.abc import Sequence
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy import select
@@ -10,6 +12,7 @@ from app.db import clock
 from app.errors import Invalid
 from app.http import Session
 from app.notifications import chat, service
+from app.notifications.address import REMEDY, AddressRefused, check_literal
 from app.notifications.deliveries import address_of
 from app.notifications.messages import message_of_test
 from app.notifications.schemas import (
@@ -28,6 +31,7 @@ from app.notifications.schemas import (
 )
 from app.notifications.sending import Sender
 from app.schemas import Id, ModelName, Page
+from app.settings import Network
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 Named = Annotated[Name, Path()]
@@ -45,38 +49,48 @@ async def show_target(name: Named, session: Session, _: Viewer) -> TargetView:
 
 
 @router.post("/targets", status_code=201)
-async def create_target(body: CreateTarget, session: Session, operator: Operator) -> CreatedTarget:
+async def create_target(request: Request, body: CreateTarget, session: Session, operator: Operator) -> CreatedTarget:
     """The secret of a webhook is in this answer and in no other."""
-    if body.type == "apprise":
-        await asyncio.to_thread(chat.check, body.url)
+    await asyncio.to_thread(_check_url, body.type, body.url, _networks(request))
     async with session.begin():
         target = await service.create_target(session, body, str(operator))
     return CreatedTarget(**TargetView.of(target).model_dump(), secret=target.secret)
 
 
 @router.patch("/targets/{name}")
-async def change_target(name: Named, body: ChangeTarget, session: Session, operator: Operator) -> TargetView:
-    """Another URL, other headers; `enabled` stops and starts it."""
+async def change_target(
+    request: Request, name: Named, body: ChangeTarget, session: Session, operator: Operator
+) -> TargetView:
+    """Another URL, other headers; `enabled` stops and starts it. Headers go to no other origin unless they are sent."""
     async with session.begin():
         before = await service.get_target(session, name)
-    await asyncio.to_thread(_check_url, before.type, body)
+    if before.type == "apprise" and body.headers:
+        raise Invalid("Apprise sends no headers; they are for webhooks.")
+    if body.url is not None:
+        await asyncio.to_thread(_check_url, before.type, body.url, _networks(request))
     async with session.begin():
         target = await service.change_target(session, name, body, str(operator))
     return TargetView.of(target)
 
 
-def _check_url(type: str, body: ChangeTarget) -> None:
-    if type == "apprise" and body.headers:
-        raise Invalid("Apprise sends no headers; they are for webhooks.")
-    if body.url is None:
-        return
+def _check_url(type: str, url: str, networks: Sequence[Network]) -> None:
+    """Raises Invalid for what cannot be sent to, whatever is tried."""
     if type == "apprise":
-        chat.check(body.url)
+        chat.check(url)
         return
     try:
-        check_webhook(body.url)
+        check_webhook(url)
+        check_literal(urlsplit(url).hostname or "", networks)
     except ValueError as error:
         raise Invalid(f"The URL is not valid: {error}.", errors=[{"field": "url", "message": str(error)}]) from None
+    except AddressRefused as error:
+        errors = [{"field": "url", "message": str(error)}]
+        raise Invalid(f"{error}.", code="address_refused", remedy=f"{REMEDY}.", errors=errors) from None
+
+
+def _networks(request: Request) -> Sequence[Network]:
+    networks: Sequence[Network] = request.app.state.settings.networks
+    return networks
 
 
 @router.delete("/targets/{name}")

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.events.record import THINGS
+from app.errors import told_name
+from app.events.record import of_a_thing
 from app.notifications.rules import DEFAULT_KINDS
 from app.notifications.tables import Delivery, Target, Try
 from app.schemas import ModelName, Strict
@@ -13,17 +14,10 @@ from app.schemas import ModelName, Strict
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
-def _is_of_something(pattern: str) -> str:
-    thing = pattern.partition(".")[0]
-    if thing not in THINGS | {"*"}:
-        raise ValueError(f"nothing ever happens to {thing!r}; there is {', '.join(sorted(THINGS))}")
-    return pattern
-
-
 KindPattern = Annotated[
     str,
     StringConstraints(pattern=r"^(\*|[a-z_]{1,60}\.(\*|[a-z_]{1,60}))$"),
-    AfterValidator(_is_of_something),
+    AfterValidator(of_a_thing),
 ]
 Severity = Literal["P1", "P2", "P3", "P4"]
 State = Literal["pending", "delivered", "failed"]
@@ -32,6 +26,7 @@ HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=2_000)]
 Headers = Annotated[dict[HeaderName, HeaderValue], Field(max_length=20)]
 
+PORTS = {"http": 80, "https": 443}
 # What the sender says itself, or the protocol.
 OWN_HEADERS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "user-agent"})
 
@@ -51,12 +46,22 @@ def check_webhook(url: str) -> None:
         raise ValueError("a URL that is posted to has no fragment")
 
 
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Whom a URL calls: scheme, host and port. Two URLs of the same origin are read by the same."""
+    parsed = urlsplit(url)
+    return parsed.scheme, parsed.hostname, parsed.port or PORTS.get(parsed.scheme)
+
+
 def check_headers(headers: dict[str, str]) -> None:
-    names = [name.lower() for name in headers]
-    if any(name in OWN_HEADERS or name.startswith("webhook-") for name in names):
-        raise ValueError("one of the headers is Refit's own")
-    if len(set(names)) < len(names):
-        raise ValueError("a header stands twice")
+    """Raises ValueError naming a header that cannot be sent along."""
+    seen: set[str] = set()
+    for name in headers:
+        lower = name.lower()
+        if lower in OWN_HEADERS or lower.startswith("webhook-"):
+            raise ValueError(f"the header {told_name(name)} is Refit's own; leave it out")
+        if lower in seen:
+            raise ValueError(f"the header {told_name(name)} stands twice")
+        seen.add(lower)
 
 
 class CreateTarget(Strict):
@@ -78,7 +83,7 @@ class CreateTarget(Strict):
 
 
 class ChangeTarget(Strict):
-    """What is not named stays as it is."""
+    """What is not named stays as it is; a URL of another origin needs `headers` too, which may be {}."""
 
     url: Url | None = Field(None, repr=False)
     headers: Headers | None = Field(None, repr=False)

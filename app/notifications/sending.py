@@ -23,7 +23,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from app.notifications import chat
-from app.notifications.address import AddressRefused, GuardedBackend, Resolve, Resolver
+from app.notifications.address import REMEDY, AddressRefused, GuardedBackend, Resolve, Resolver
 from app.notifications.messages import Message
 from app.settings import Settings
 
@@ -99,7 +99,7 @@ class Sender:
         try:
             return await self._post(address, message, now)
         except AddressRefused as error:
-            return Outcome(error=f"{error}; REFIT_NOTIFICATION_NETWORKS names networks that are allowed besides")
+            return Outcome(error=f"{error}; {REMEDY}")
         except httpcore.ConnectTimeout:
             return Outcome(error=f"no connection within {CONNECT_SECONDS:g} s")
         except httpcore.ConnectError as error:

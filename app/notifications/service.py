@@ -2,24 +2,31 @@
 
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import ForUpdateParameter
 
 from app.db import clock, seconds
 from app.definitions.service import load
-from app.errors import NotFound, Refused
+from app.errors import Invalid, NotFound, Refused, told_name
 from app.events.record import record
 from app.notifications.deliveries import FREE
-from app.notifications.schemas import ChangeTarget, CreateTarget, PutRule
+from app.notifications.schemas import ChangeTarget, CreateTarget, PutRule, origin
 from app.notifications.tables import Delivery, Rule, Target, Try
 
 # For so long both secrets sign, so that a receiver can change its own without losing a message.
 ROTATION_SECONDS = 86_400.0
+
+TARGETS = "`refit notifications targets list` or GET /notifications/targets names them."
+RULES = "`refit notifications rules list` or GET /notifications/rules names them."
+DELIVERIES = "`refit notifications deliveries list` or GET /notifications/deliveries names them."
+
+# On its way: it is being sent, or it is due and waits for nothing but its turn.
+UNDER_WAY = and_(Delivery.state == "pending", or_(Delivery.next_at <= clock(), not_(FREE)))
 
 
 async def list_targets(session: AsyncSession) -> Sequence[Target]:
@@ -30,7 +37,7 @@ async def get_target(session: AsyncSession, name: str, lock: ForUpdateParameter 
     """Raises NotFound. With `lock` the row stays as it is until the end."""
     target = await session.get(Target, name, populate_existing=True, with_for_update=lock)
     if target is None:
-        raise NotFound("No target has this name.", code="target_not_found", remedy="GET /notifications/targets.")
+        raise NotFound("No target has this name.", code="target_not_found", remedy=TARGETS)
     return target
 
 
@@ -48,19 +55,31 @@ async def create_target(session: AsyncSession, body: CreateTarget, actor: str) -
 
 
 async def change_target(session: AsyncSession, name: str, body: ChangeTarget, actor: str) -> Target:
-    """A target that is enabled again begins with no failures. Raises NotFound."""
-    await get_target(session, name)
+    """A target that is enabled again begins with no failures. Raises NotFound, or Invalid where headers would leak."""
+    target = await get_target(session, name, {"key_share": True})
     values = body.model_dump(exclude_none=True)
+    if not values:
+        return target
+    _check_headers_stay(target, body)
     if body.enabled or body.url:
         values |= {"failures": 0, "error": None}
-    if not values:
-        return await get_target(session, name)
     changed = update(Target).where(Target.name == name).values(values).returning(Target)
-    target = await session.scalar(changed.execution_options(populate_existing=True))
-    if target is None:
-        return await get_target(session, name)
+    target = (await session.scalars(changed.execution_options(populate_existing=True))).one()
     await _recorded(session, "changed", target, actor, fields=sorted(body.model_fields_set))
     return target
+
+
+def _check_headers_stay(target: Target, body: ChangeTarget) -> None:
+    """A header may be a password of whoever reads the present URL."""
+    if body.url is None or body.headers is not None or not target.headers or origin(body.url) == origin(target.url):
+        return
+    names = ", ".join(map(told_name, sorted(target.headers)))
+    raise Invalid(
+        f"The URL leads elsewhere, and the headers that are kept ({names}) were meant for where it led before.",
+        code="headers_needed",
+        remedy="Send headers with it: those for the new one, or {} for none.",
+        errors=[{"field": "headers", "message": "needed with a url of another scheme, host or port"}],
+    )
 
 
 async def rotate(session: AsyncSession, name: str, actor: str) -> Target:
@@ -109,7 +128,7 @@ async def get_rule(session: AsyncSession, name: str) -> Rule:
     """Raises NotFound."""
     rule = await session.get(Rule, name)
     if rule is None:
-        raise NotFound("No rule has this name.", code="rule_not_found", remedy="GET /notifications/rules.")
+        raise NotFound("No rule has this name.", code="rule_not_found", remedy=RULES)
     return rule
 
 
@@ -139,21 +158,37 @@ async def delete_rule(session: AsyncSession, name: str, actor: str) -> Rule:
 async def list_deliveries(
     session: AsyncSession, *, after: int | None, limit: int, **wanted: str | None
 ) -> Sequence[Delivery]:
-    """Newest first, from below the id `after`; one more than `limit`. `wanted`: target, rule, model, state."""
+    """Newest first, from below the id `after`; one more than `limit`. `wanted`: target, rule, model, state.
+
+    Raises NotFound for a name that there is not.
+    """
     query = select(Delivery).order_by(Delivery.id.desc()).limit(limit + 1)
     for column, value in wanted.items():
         if value is not None:
             query = query.where(getattr(Delivery, column) == value)
     if after is not None:
         query = query.where(Delivery.id < after)
-    return (await session.scalars(query)).all()
+    found = (await session.scalars(query)).all()
+    if not found:
+        await _require_known(session, wanted)
+    return found
+
+
+async def _require_known(session: AsyncSession, wanted: Mapping[str, str | None]) -> None:
+    """Raises NotFound for a model, target or rule that never was; what was deleted is known by its deliveries."""
+    if model := wanted.get("model"):
+        await load(session, model)
+    for column, get in ((Delivery.target, get_target), (Delivery.rule, get_rule)):
+        name = wanted.get(column.key)
+        if name and not await session.scalar(select(select(Delivery.id).where(column == name).exists())):
+            await get(session, name)
 
 
 async def get_delivery(session: AsyncSession, id: int) -> tuple[Delivery, Sequence[Try]]:
     """With its tries, the first one first. Raises NotFound."""
     delivery = await session.get(Delivery, id, populate_existing=True)
     if delivery is None:
-        raise NotFound(f"No delivery has the id {id}.", code="delivery_not_found")
+        raise NotFound(f"No delivery has the id {id}.", code="delivery_not_found", remedy=DELIVERIES)
     tries = await session.scalars(select(Try).where(Try.delivery == id).order_by(Try.id))
     return delivery, tries.all()
 
@@ -162,12 +197,17 @@ async def redeliver(session: AsyncSession, id: int, actor: str) -> tuple[Deliver
     """Sends it again, now and with all its tries before it. Raises NotFound, or Refused."""
     delivery, _ = await get_delivery(session, id)
     if not (await get_target(session, delivery.target)).enabled:
-        remedy = "Enable it first: PATCH /notifications/targets/{name}."
+        path, name = "/notifications/targets", delivery.target
+        remedy = f"Enable it first: `refit notifications targets enable {name}`, or PATCH {path}/{name}."
         raise Refused("Its target is disabled.", code="target_disabled", remedy=remedy)
     now = {"next_at": clock(), "gather_until": clock()}
-    again = update(Delivery).where(Delivery.id == id, FREE).values(state="pending", attempts=0, ended_at=None, **now)
+    again = (
+        update(Delivery)
+        .where(Delivery.id == id, not_(UNDER_WAY))
+        .values(state="pending", attempts=0, ended_at=None, **now)
+    )
     if await session.scalar(again.returning(Delivery.id).execution_options(synchronize_session=False)) is None:
-        raise Refused("It is being sent at this moment.", code="delivery_under_way", remedy="Ask again in a moment.")
+        raise Refused("It is on its way already.", code="delivery_under_way", remedy="Ask again in a moment.")
     evidence = {"delivery": id, "target": delivery.target, "message": delivery.message}
     await record(session, kind="notification.redelivered", actor=actor, model=delivery.model, evidence=evidence)
     return await get_delivery(session, id)

@@ -141,11 +141,7 @@ async def restore(session: AsyncSession, change: Change, version: int | None) ->
     if target is None:
         target = await _rolled_back_to(session, slots)
     if target is None:
-        raise Refused(
-            f"No version of {change.model} was active before {_named(slots.active)}.",
-            code="nothing_to_roll_back_to",
-            remedy="`refit history` tells which were active; one of those can be named with --version N.",
-        )
+        raise _nothing_before(slots)
     await get_version(session, change.model, target)
     if not await was_active(session, change.model, target):
         raise Refused(f"Version {target} of {change.model} was never active.", code="never_active")
@@ -240,16 +236,20 @@ async def _lock(session: AsyncSession, change: Change) -> ModelSlots:
     if change.expected_revision not in (None, slots.revision):
         raise Stale(
             f"The slots of {change.model} are at revision {slots.revision}, not {change.expected_revision}.",
-            remedy="Read GET /model/slots again and decide anew.",
+            remedy=_read_again(change.model),
             revision=slots.revision,
         )
     if change.expected_active not in (None, slots.active):
         raise Stale(
-            f"Version {slots.active} of {change.model} is active, not {change.expected_active}.",
-            remedy="Read GET /model/slots again and decide anew.",
+            f"{_named(slots.active).capitalize()} of {change.model} is active, not {change.expected_active}.",
+            remedy=_read_again(change.model),
             active=slots.active,
         )
     return slots
+
+
+def _read_again(model: str) -> str:
+    return f"Look again, with `refit slots {model}` or GET /model/slots, and decide anew."
 
 
 def check_hold(slots: ModelSlots, change: Change) -> None:
@@ -382,6 +382,20 @@ async def _write(
 def _told(slots: ModelSlots) -> str:
     held = ", held" if slots.hold_reason else ""
     return f"active {slots.active or '–'}, standby {slots.standby or '–'}, generation {slots.generation}{held}"
+
+
+def _nothing_before(slots: ModelSlots) -> Refused:
+    code = "nothing_to_roll_back_to"
+    if slots.active is None:
+        remedy = (
+            f"Train one that passes the gate, `refit trigger {slots.model} --wait`, then `refit reload {slots.model}`."
+        )
+        return Refused(f"No version of {slots.model} has ever been active.", code=code, remedy=remedy)
+    return Refused(
+        f"No version of {slots.model} was active before version {slots.active}.",
+        code=code,
+        remedy=f"`refit history {slots.model}` tells which were active; one of those can be named with --version N.",
+    )
 
 
 def _named(number: int | None) -> str:

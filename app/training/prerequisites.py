@@ -92,13 +92,14 @@ async def no_p1_is_open(session: AsyncSession, applied: Applied) -> Check:
     asked = applied.definition.prerequisites.no_open_p1
     incidents = await open_p1(session, applied.model) if asked else []
     named = ", ".join(f"{i.id} ({i.title})" for i in incidents)
+    first = incidents[0].id if incidents else "ID"
     return Check(
         "open_p1_incident",
         passed=not incidents,
         value=len(incidents),
         required=0 if asked else None,
         message=f"A P1 incident is open: {named}." if incidents else "No P1 incident is open.",
-        remedy=f"Close it with a note: refit incidents close {incidents[0].id if incidents else 'ID'} --note …",
+        remedy=f"Close it with a note: `refit incidents close {first} --note …`, or POST /incidents/{first}/close.",
         details={"incidents": [i.id for i in incidents]} if incidents else None,
     )
 

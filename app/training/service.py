@@ -20,6 +20,7 @@ from app.definitions.service import Applied, check_strategy, check_training, res
 from app.definitions.tables import ModelType
 from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
+from app.patterns import in_words
 from app.settings import Settings
 from app.training import state
 from app.training.admission import admit, open_jobs
@@ -264,7 +265,8 @@ def _labelling(definition: Definition, request: TriggerRequest, is_new: bool) ->
             code="label_missing",
             remedy="Write `label` in the definition, or send url, model and prompt with the request.",
             errors=[
-                {"field": field, "message": each["msg"]} for field, each in zip(fields, error.errors(), strict=True)
+                {"field": field, "message": in_words(each["msg"])}
+                for field, each in zip(fields, error.errors(), strict=True)
             ],
         ) from None
 

@@ -3,6 +3,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.auth.requires import Viewer
+from app.definitions.service import load
 from app.errors import NotFound
 from app.http import Session
 from app.schemas import Id, ModelName, Page
@@ -24,6 +25,8 @@ async def list_watches(
 ) -> Page[WatchView]:
     """The watches of all swaps, newest first: what was promised, what was seen, and how they ended."""
     rows = await life.list_watches(session, model=model, state=state, after=after, limit=limit)
+    if model is not None and not rows:
+        await load(session, model)
     page = [WatchView.model_validate(row) for row in rows[:limit]]
     return Page(data=page, has_more=len(rows) > limit, next=str(page[-1].id) if len(rows) > limit else None)
 

@@ -19,8 +19,8 @@ def show() -> list[Figure]:
 def figures() -> Iterator[Figure]:
     """In the order in which they are found, so that what was found stands where the rest breaks off."""
     with (
-        webhooks.listening("127.0.0.1") as ears,
-        webhooks.listening("127.0.0.2") as inside,
+        webhooks.listening(webhooks.EARS) as ears,
+        webhooks.listening("127.0.0.1") as inside,
         running("--replicas", "2", settings=webhooks.SETTINGS) as service,
     ):
         secret = webhooks.subscribe(service, ears, inside)

@@ -56,6 +56,14 @@ def test_under_json_the_problem_is_the_one_document_on_stdout(service: MadeUpSer
     assert "No model is called" in result.stderr
 
 
+def test_the_model_that_must_be_named_is_named_as_commands_do(service: MadeUpService, refit: Refit) -> None:
+    told = {"remedy": 'Send "model" with one of: churn, fraud.', "models": ["churn", "fraud"]}
+    service.on(SLOTS, problem(422, "model_ambiguous", "Several models could be meant; name one.", **told))
+    result = refit("slots", "--json")
+    assert "Name one, as MODEL or with -m: churn, fraud." in result.stderr
+    assert json.loads(result.stdout)["remedy"] == told["remedy"]
+
+
 def test_every_reason_is_named_with_its_way_out(service: MadeUpService, refit: Refit) -> None:
     reasons = [
         {"code": "open_p1_incident", "message": "A P1 is open.", "remedy": "Close it."},
@@ -152,3 +160,33 @@ def test_what_others_wrote_cannot_steer_the_terminal(service: MadeUpService, ref
     assert "\x07" not in refit("jobs", "show", "12").stdout
     service.on("GET /training/jobs/12", problem(409, "x", "\x1b]0;title\x07"))
     assert "\x07" not in refit("jobs", "show", "12").stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "history --at nope --json",
+        "history --json --at nope",
+        "history --json --nope",
+        "history --nope --json",
+        "watches show abc --json",
+        "watches nope --json",
+        "record 2 --markdown --json",
+        "rollback fraud --json",
+        "predict nowhere.csv --json",
+        "relaod --json",
+    ],
+)
+def test_under_json_what_is_wrong_on_the_command_line_is_a_document_too(
+    service: MadeUpService, refit: Refit, command: str
+) -> None:
+    result = refit(*command.split())
+    assert result.exit_code == 2
+    told = json.loads(result.stdout)
+    assert told["code"] == "usage"
+    assert f"Error: {told['detail']}" in result.stderr
+
+
+def test_without_json_nothing_is_on_stdout_where_the_command_line_is_wrong(refit: Refit) -> None:
+    assert refit("history", "--at", "nope").stdout == ""
+    assert refit("history", "--nope", "--", "--json").stdout == ""

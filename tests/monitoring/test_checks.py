@@ -294,6 +294,24 @@ async def test_over_http_a_check_says_what_it_found_and_what_followed(
     assert told["evidence"]["monitor"] == "acceptance"
 
 
+async def test_a_monitor_that_never_was_is_not_one_that_found_nothing(
+    client: httpx.AsyncClient, sessions: Sessions, config: Settings
+) -> None:
+    await begin(sessions, config)
+    await check(sessions, config)
+    path = "/monitoring/checks"
+    unknown = await client.get(path, params={"model": MODEL, "monitor": "nope"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "monitor_not_found")
+    assert "acceptance" in unknown.json()["remedy"]
+    async with sessions() as session, session.begin():
+        await factories.define(session, MODEL, triggers=TRIGGERS, monitors={"newer": {"kind": "acceptance"}})
+    newer = await client.get(path, params={"model": MODEL, "monitor": "newer"})
+    assert (newer.status_code, newer.json()["data"]) == (200, [])
+    former = await client.get(path, params={"model": MODEL, "monitor": "acceptance"})
+    assert len(former.json()["data"]) == 1
+    assert (await client.get(path, params={"model": MODEL, "monitor": "acceptance", "after": 1})).status_code == 200
+
+
 async def test_of_an_unknown_model_nothing_is_checked(client: httpx.AsyncClient) -> None:
     assert (await client.post("/monitoring/check", json={"model": "nobody"})).status_code == 404
     assert (await client.post("/monitoring/check", json={"modle": "x"})).status_code == 422

@@ -1,6 +1,7 @@
 """Targets, rules and deliveries over HTTP: what is secret is shown once, and what cannot be is refused in words."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -35,7 +36,7 @@ async def test_a_secret_is_shown_once_and_nothing_that_may_be_one_ever(
     assert rotated["secret"] not in (made["secret"], None)
     for path in ("/notifications/targets", "/notifications/targets/pager", "/events?limit=1000"):
         shown = (await client.get(path)).text
-        assert not any(word in shown for word in ("T0", "key=", '"secret"', made["secret"], rotated["secret"]))
+        assert not any(word in shown for word in ("/T0", "key=", '"secret"', made["secret"], rotated["secret"]))
 
 
 async def test_of_an_apprise_url_nothing_but_its_scheme_is_shown() -> None:
@@ -73,6 +74,142 @@ async def test_a_target_that_cannot_be_is_refused_and_not_told_back(
     answer = await client.post("/notifications/targets", json=HOOK | wrong)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     assert "password" not in answer.text.replace("has a password in it", "")
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({"X-Fine": "1", "Host": "b.example.com"}, "the header Host is Refit's own"),
+        ({"X-Fine": "1", "Webhook-Signature": "1"}, "the header Webhook-Signature is Refit's own"),
+        ({"X-Twice": "1", "x-twice": "2"}, "the header x-twice stands twice"),
+    ],
+)
+async def test_a_header_that_cannot_be_sent_along_is_named(
+    client: httpx.AsyncClient, headers: dict[str, str], named: str
+) -> None:
+    await make(client)
+    for answer in (
+        await client.post("/notifications/targets", json=HOOK | {"headers": headers}),
+        await client.patch("/notifications/targets/pager", json={"headers": headers}),
+    ):
+        assert answer.status_code == 422
+        assert named in answer.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "10.0.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "0",
+        "10.1",
+        "167772161",
+        "0x0a000001",
+        "012.0.0.1",
+        "[::1]",
+        "[::ffff:10.0.0.1]",
+        "[fe80::1]",
+        "[64:ff9b::a00:1]",
+    ],
+)
+async def test_an_address_that_no_webhook_may_go_to_is_refused_when_it_is_named(
+    client: httpx.AsyncClient, host: str
+) -> None:
+    """By the words of the delivery that would have failed for ever."""
+    await make(client)
+    url = f"http://{host}:8080/hook"
+    for answer in (
+        await client.post("/notifications/targets", json={"name": "inside", "url": url}),
+        await client.patch("/notifications/targets/pager", json={"url": url, "headers": {}}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "address_refused")
+        assert answer.json()["detail"].endswith("is no public address.")
+        assert "REFIT_NOTIFICATION_NETWORKS" in answer.json()["remedy"]
+    assert [target["url"] for target in (await client.get("/notifications/targets")).json()] == [
+        "https://hooks.example.com/…"
+    ]
+
+
+@pytest.mark.parametrize("host", ["1.1.1.1", "127.0.0.9", "[2606:4700::1111]", "no-such-host.invalid", "localhost"])
+async def test_a_public_address_one_of_an_allowed_network_and_any_name_may_be_named(
+    client: httpx.AsyncClient, host: str
+) -> None:
+    await make(client, url=f"http://{host}/hook")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.example.com/T0",
+        "http://hooks.example.com/T0",
+        "https://hooks.example.com:8443/T0",
+        "https://hooks.example.com.evil.example/T0",
+    ],
+)
+async def test_headers_go_to_no_other_origin_unless_they_are_sent_again(client: httpx.AsyncClient, url: str) -> None:
+    await make(client)
+    refused = await client.patch("/notifications/targets/pager", json={"url": url})
+    assert (refused.status_code, refused.json()["code"]) == (422, "headers_needed")
+    assert (await client.get("/notifications/targets/pager")).json()["url"] == "https://hooks.example.com/…"
+    dropped = await client.patch("/notifications/targets/pager", json={"url": url, "headers": {}})
+    assert (dropped.status_code, dropped.json()["headers"]) == (200, [])
+    assert (await client.patch("/notifications/targets/pager", json={"url": HOOK["url"]})).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["https://hooks.example.com/T1", "https://HOOKS.example.com:443/T1?x=y"])
+async def test_another_path_of_the_same_origin_keeps_the_headers(client: httpx.AsyncClient, url: str) -> None:
+    await make(client)
+    changed = await client.patch("/notifications/targets/pager", json={"url": url})
+    assert (changed.status_code, changed.json()["headers"]) == (200, ["X-Token"])
+
+
+async def test_of_many_who_ask_for_a_message_again_one_is_heard(client: httpx.AsyncClient, sessions: Sessions) -> None:
+    """Its target takes its time, so that it is on its way for as long as they ask."""
+    asked = asyncio.Event()
+
+    async def first_at_once_then_slowly(turn: int, writer: asyncio.StreamWriter) -> None:
+        if turn:
+            await asked.wait()
+        await answers(204)(turn, writer)
+
+    async with receiving(first_at_once_then_slowly) as receiver:
+        await make(client, url=receiver.url)
+        await client.put("/notifications/rules/jobs", json={"target": "pager", "kinds": ["job.*"], "group_seconds": 0})
+        await happen(sessions)
+        async with asyncio.timeout(10):
+            while not (told := (await client.get("/notifications/deliveries?state=delivered")).json()["data"]):
+                await asyncio.sleep(0.05)
+        path = f"/notifications/deliveries/{told[0]['id']}/redeliver"
+        got = await asyncio.gather(*(client.post(path) for _ in range(20)))
+        asked.set()
+    assert Counter(answer.status_code for answer in got) == {202: 1, 409: 19}
+    assert {answer.json()["code"] for answer in got if answer.status_code == 409} == {"delivery_under_way"}
+    assert len(await events(sessions, "notification.redelivered")) == 1
+
+
+async def test_messages_of_a_name_that_never_was_are_not_an_empty_list(
+    client: httpx.AsyncClient, sessions: Sessions
+) -> None:
+    for query, code in {"target": "target_not_found", "rule": "rule_not_found", "model": "model_not_found"}.items():
+        answer = await client.get(f"/notifications/deliveries?{query}=nope")
+        assert (answer.status_code, answer.json()["code"]) == (404, code)
+    await make(client)
+    assert (await client.get("/notifications/deliveries?target=pager")).json()["data"] == []
+
+
+async def test_messages_of_what_was_deleted_are_still_found(client: httpx.AsyncClient, sessions: Sessions) -> None:
+    await make(client, url="http://127.0.0.1:1/")
+    await client.put("/notifications/rules/jobs", json={"target": "pager", "kinds": ["job.*"], "group_seconds": 0})
+    await happen(sessions)
+    query = "/notifications/deliveries?target=pager&rule=jobs"
+    async with asyncio.timeout(10):
+        while not (await client.get(query)).json()["data"]:
+            await asyncio.sleep(0.05)
+    assert (await client.delete("/notifications/rules/jobs")).status_code == 200
+    assert (await client.delete("/notifications/targets/pager")).status_code == 200
+    assert len((await client.get(query)).json()["data"]) == 1
+    assert (await client.get(f"{query}&after=1")).json()["data"] == []
 
 
 async def test_without_apprise_its_targets_are_refused_with_the_way_out(

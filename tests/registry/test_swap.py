@@ -233,6 +233,16 @@ async def test_without_a_version_before_there_is_nothing_to_roll_back_to(
     with pytest.raises(Refused) as refused:
         await swap.restore(session, FRAUD, None)
     assert refused.value.code == "nothing_to_roll_back_to"
+    assert refused.value.message == "No version of fraud was active before version 1."
+
+
+async def test_a_model_that_never_had_an_active_version_says_so_and_how_to_get_one(session: AsyncSession) -> None:
+    await define(session, "fraud")
+    with pytest.raises(Refused) as refused:
+        await swap.restore(session, FRAUD, None)
+    assert refused.value.code == "nothing_to_roll_back_to"
+    assert refused.value.message == "No version of fraud has ever been active."
+    assert "refit trigger fraud --wait" in str(refused.value.remedy)
 
 
 async def test_rollback_goes_only_to_versions_that_were_active_once(session: AsyncSession, config: Settings) -> None:
