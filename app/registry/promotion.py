@@ -14,7 +14,7 @@ from app.definitions.service import load
 from app.errors import Refused
 from app.events.record import REFIT
 from app.events.refusals import record_refusal
-from app.registry import swap
+from app.registry import conditions, swap
 from app.registry.swap import Change, ReplicasNotReady
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.trials.tables import Trial
@@ -57,8 +57,8 @@ async def _stage(session: AsyncSession, version: ModelVersion) -> None:
         change = Change(version.model, REFIT, "passed the gate")
         try:
             slots = await session.get_one(ModelSlots, version.model, populate_existing=True)
-            swap.check_hold(slots, change)
-            swap.check_gate(slots, version, change)
+            conditions.check_hold(slots, change.force)
+            conditions.check_gate(slots, version, change.force)
             await _check_trial(session, slots)
             await _check_news(session, slots, version)
             await swap.stage(session, change, version.number)

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import clock, notify, seconds
 from app.errors import NotFound, Refused, Stale
 from app.events.record import REFIT, record
+from app.registry import conditions
 from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots, SlotHistory
 
 CHANNEL = "refit_slots"
@@ -83,9 +84,9 @@ async def stage(session: AsyncSession, change: Change, number: int) -> Swapped:
         return Swapped(slots, changed=False)
     if slots.active == number:
         raise Refused(f"Version {number} of {change.model} is active already.", code="already_active")
-    check_gate(slots, version, change)
-    _check_artifact(version)
-    await _check_watch(session, slots)
+    conditions.check_gate(slots, version, change.force)
+    conditions.check_artifact(version)
+    await conditions.check_watch(session, slots)
     return await _write(session, slots, Action.STAGED, change, standby=number)
 
 
@@ -110,9 +111,9 @@ async def reload(session: AsyncSession, change: Change, *, watch_minutes: float)
             code="standby_is_previous",
             remedy=f"To go back: refit rollback {change.model} --reason …",
         )
-    check_hold(slots, change)
+    conditions.check_hold(slots, change.force)
     await _check_was_rolled_back(session, slots, change)
-    check_gate(slots, await get_version(session, change.model, slots.standby), change)
+    conditions.check_gate(slots, await get_version(session, change.model, slots.standby), change.force)
     left_out = await _not_warm(session, slots.model, slots.standby)
     if left_out and not change.force:
         raise _not_ready(slots, slots.standby, left_out)
@@ -241,7 +242,7 @@ async def _lock(session: AsyncSession, change: Change) -> ModelSlots:
         )
     if change.expected_active not in (None, slots.active):
         raise Stale(
-            f"{_named(slots.active).capitalize()} of {change.model} is active, not {change.expected_active}.",
+            f"{conditions.named(slots.active).capitalize()} of {change.model} is active, not {change.expected_active}.",
             remedy=_read_again(change.model),
             active=slots.active,
         )
@@ -250,15 +251,6 @@ async def _lock(session: AsyncSession, change: Change) -> ModelSlots:
 
 def _read_again(model: str) -> str:
     return f"Look again, with `refit slots {model}` or GET /model/slots, and decide anew."
-
-
-def check_hold(slots: ModelSlots, change: Change) -> None:
-    if slots.hold_reason is not None and not change.force:
-        raise Refused(
-            f"{slots.model} is held: {slots.hold_reason}",
-            code="held",
-            remedy=f"Lift it first: refit unhold {slots.model} --reason …",
-        )
 
 
 async def _check_was_rolled_back(session: AsyncSession, slots: ModelSlots, change: Change) -> None:
@@ -270,41 +262,6 @@ async def _check_was_rolled_back(session: AsyncSession, slots: ModelSlots, chang
             f"{undone.reason}",
             code="was_rolled_back",
             remedy=f"Train another, or take it all the same: refit reload {slots.model} --force --reason …",
-        )
-
-
-def check_gate(slots: ModelSlots, version: ModelVersion, change: Change) -> None:
-    if version.verdict == "fail" or (version.verdict == "inconclusive" and not change.force):
-        raise Refused(
-            f"The gate's verdict on version {version.number} is {version.verdict}: {version.gate['reason']}",
-            code=f"verdict_{version.verdict}",
-            remedy="Train again; an inconclusive verdict may be forced by an operator with a reason.",
-        )
-    if version.incumbent != slots.active:
-        raise Refused(
-            f"Version {version.number} was judged against {_named(version.incumbent)}, but {_named(slots.active)} is "
-            "active now.",
-            code="stale_gate",
-            remedy=f"Train again, so that the gate compares with what is active: refit trigger {slots.model}.",
-        )
-
-
-def _check_artifact(version: ModelVersion) -> None:
-    if version.artifact_removed_at is not None:
-        raise Refused(
-            f"The files of version {version.number} were removed at {version.artifact_removed_at:%Y-%m-%d %H:%M} UTC.",
-            code="artifact_removed",
-            remedy="Train again: REFIT_RETAIN_ARTIFACT_DAYS says how long files of versions that never served stay.",
-        )
-
-
-async def _check_watch(session: AsyncSession, slots: ModelSlots) -> None:
-    protected = slots.standby is not None and slots.standby == slots.previous and slots.watch_until is not None
-    if protected and await session.scalar(select(clock() < slots.watch_until)):
-        raise Refused(
-            f"Version {slots.standby} in standby is the rollback target until {slots.watch_until:%Y-%m-%d %H:%M:%S}.",
-            code="watch_running",
-            remedy="Wait for its end: what passed against the version that is active then is staged by itself.",
         )
 
 
@@ -396,7 +353,3 @@ def _nothing_before(slots: ModelSlots) -> Refused:
         code=code,
         remedy=f"`refit history {slots.model}` tells which were active; one of those can be named with --version N.",
     )
-
-
-def _named(number: int | None) -> str:
-    return "no version" if number is None else f"version {number}"
