@@ -15,8 +15,8 @@ demo: $(READY) ## Train, refuse, swap and roll back a model in front of you
 up: $(READY) ## Start Refit on this machine, until Ctrl-C
 	$(BIN)/refit up
 
-test: $(READY) ## Run the tests
-	$(BIN)/pytest
+test: $(READY) ## Run the tests, one process a core, each with a Postgres and a broker of its own
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: lint test ## Everything that must be true before a change is shown: lint, then the tests
 
