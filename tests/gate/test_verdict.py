@@ -22,7 +22,10 @@ spans = st.none() | st.tuples(shares, shares).map(lambda ends: (min(ends) - 0.5,
 @st.composite
 def criteria(draw: st.DrawFn) -> Criterion:
     names = draw(st.sets(st.sampled_from(["min", "max", "max_drop", "max_rise"]), min_size=1))
-    return Criterion(**{name: draw(shares) for name in names})
+    bounds = {name: draw(shares) for name in names}
+    if {"min", "max"} <= names:
+        bounds["min"], bounds["max"] = sorted((bounds["min"], bounds["max"]))
+    return Criterion(**bounds)
 
 
 def evidence(
