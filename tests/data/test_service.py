@@ -76,7 +76,7 @@ async def test_an_unknown_data_version_says_where_to_look(in_transaction: AsyncS
     with pytest.raises(NotFound) as refused:
         await service.resolve(in_transaction, "fraud", name)
     assert refused.value.code == "data_version_unknown"
-    assert "GET /data/versions?model=fraud" in str(refused.value.remedy)
+    assert "`refit data list fraud` or GET /data/versions" in str(refused.value.remedy)
 
 
 async def test_the_same_content_again_is_the_same_data_version(in_transaction: AsyncSession) -> None:
