@@ -24,7 +24,7 @@ def called(draws: int, rows: int, moved: float, *, seed: int) -> float:
     breached = 0
     for _ in range(draws):
         windows = [_window(rng, edges, rows, moved) for _ in range(options.windows)]
-        breached += judge(options, {"windows": windows}).state == State.BREACHED
+        breached += judge(options, {"windows": windows, "missing": []}).state == State.BREACHED
     return breached / draws
 
 
