@@ -50,7 +50,7 @@ CONNECTION: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
-    "options": f"-c idle_in_transaction_session_timeout={IDLE_MILLISECONDS}",
+    "options": f"-c idle_in_transaction_session_timeout={IDLE_MILLISECONDS} -c timezone=UTC",
 }
 
 NOTIFY = text("SELECT pg_notify(:channel, :payload)")
@@ -72,6 +72,8 @@ def create_engine(settings: Settings, **connection: Any) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=30,
         pool_pre_ping=True,
+        # What fails is logged with its statement: its values may be secrets, or rows about people.
+        hide_parameters=True,
         connect_args=CONNECTION | connection,
     )
 

@@ -32,20 +32,32 @@ Done = TypeVar("Done")
 EVERY_SECONDS = 1.0
 # Turns between two looks at what has grown old.
 TIDY_EVERY = 60
-# Any number will do, as long as nothing else in this database takes the same one.
-LOCK = 7_283_641
+# Any numbers will do, as long as nothing else in this database takes the same ones.
+LOCK, WATCH_LOCK = 7_283_641, 7_283_642
 
 
 async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Settings, bell: Bell) -> None:
-    """For ever. Each chore has a transaction of its own, so that one that fails stops none of the others."""
+    """For ever. Watches have a turn and a lock of their own: no slow source of another model delays a rollback."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_keep_watch(sessions, settings))
+        group.create_task(_keep_house(sessions, settings, bell))
+
+
+async def _keep_watch(sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
+    while True:
+        await _try(sessions, lambda session: guard(session, settings.store), WATCH_LOCK)
+        await _try(sessions, act, WATCH_LOCK)
+        await _try(sessions, assure, WATCH_LOCK)
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+async def _keep_house(sessions: async_sessionmaker[AsyncSession], settings: Settings, bell: Bell) -> None:
+    """Each chore has a transaction of its own, so that one that fails stops none of the others."""
     removing: set[asyncio.Task[None]] = set()
     for turn in itertools.count():
         await _try(sessions, sweep)
         await _try(sessions, lambda session: fire_due(session, settings))
         await _try(sessions, promote)
-        await _try(sessions, lambda session: guard(session, settings.store))
-        await _try(sessions, act)
-        await _try(sessions, assure)
         await _try(sessions, lambda session: check_due(session, settings))
         for job_id, queue, priority in await _try(sessions, ring) or []:
             await bell.ring(job_id, queue, priority)
@@ -61,12 +73,12 @@ async def keep_ticking(sessions: async_sessionmaker[AsyncSession], settings: Set
 
 
 async def _try(
-    sessions: async_sessionmaker[AsyncSession], chore: Callable[[AsyncSession], Awaitable[Done]]
+    sessions: async_sessionmaker[AsyncSession], chore: Callable[[AsyncSession], Awaitable[Done]], lock: int = LOCK
 ) -> Done | None:
     """None where another process is at it, or where it failed: Postgres may be away, the next second comes."""
     try:
         async with sessions() as session, session.begin():
-            mine = await session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            mine = await session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": lock})
             return await chore(session) if mine else None
     except Exception as error:  # noqa: BLE001 - whatever one chore throws, the sweep must come again
         log.warning("a chore failed (%s: %s); it is tried again in a second", type(error).__name__, error)

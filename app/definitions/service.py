@@ -18,6 +18,9 @@ from app.errors import Invalid, NotFound, Refused
 from app.events.record import record
 from app.registry.tables import ModelSlots
 
+# Of a definition: what a version and its verdict come from.
+DEPENDS_ON = ("type", "data", "label", "split", "training", "strategy", "gate")
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -152,6 +155,14 @@ async def _meant(session: AsyncSession, model_type: str | None) -> str:
         remedy=f'Send "model" with one of: {", ".join(names)}.',
         models=list(names),
     )
+
+
+async def trains_otherwise(session: AsyncSession, model: str, before: int, now: int) -> bool:
+    """Whether two revisions differ in what a training depends on; other words about the model make no other version."""
+    if before == now:
+        return False
+    older, newer = [(await load(session, model, revision)).definition for revision in (before, now)]
+    return any(getattr(older, name) != getattr(newer, name) for name in DEPENDS_ON)
 
 
 async def list_models(session: AsyncSession) -> Sequence[Model]:

@@ -31,7 +31,7 @@ KEEP = text("""
 # A shadow's ids are never told; who sends one all the same speaks of no answer.
 FIND = text("""
     SELECT asked.place, block.model, block.version, block.slot, block.layout, block.checksum, block.requests,
-           CASE WHEN block.offsets IS NULL THEN NULL
+           CASE WHEN block.offsets IS NULL OR asked.number >= block.requests THEN NULL
                 ELSE substring(block.offsets FROM CAST(asked.number * 4 + 1 AS int) FOR 8) END,
            block.rows, block.width, block.at
     FROM unnest(CAST(:blocks AS bigint[]), CAST(:numbers AS bigint[])) WITH ORDINALITY AS asked (block, number, place)

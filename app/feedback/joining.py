@@ -1,5 +1,6 @@
 """Feedback and its answer brought together, at once or later, and counted in the same transaction."""
 
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,13 +8,16 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.record import REFIT, record
 from app.feedback.answers import Answered, find, labels_of
-from app.feedback.matching import Fault, Matched, match
+from app.feedback.matching import Fault, Heads, Matched, match
 from app.feedback.statements import COUNT, DUE, DUE_MODELS, GIVE_UP, SETTLE, TOLD_TODAY
 from app.traffic import service as traffic
+
+log = logging.getLogger(__name__)
 
 # So many are looked at again by one turn of the chore.
 MOST_AT_ONCE = 5_000
@@ -45,24 +49,33 @@ async def lock(session: AsyncSession, model: str) -> None:
 
 
 async def join_pending(session: AsyncSession) -> int:
-    """A chore: feedback that came before its answer was written down. How many found theirs."""
+    """A chore: feedback that came before its answer was written down. How many found theirs. What fails with one model
+    leaves the others theirs."""
     joined = 0
     for model in sorted((await session.scalars(DUE_MODELS)).all()):
-        await lock(session, model)
-        due = [
-            (Place(*row[:4]), row.value, row.at)
-            for row in await session.execute(DUE, {"model": model, "most": MOST_AT_ONCE})
-        ]
-        answers = await find(session, list({place.request for place, _, _ in due}))
-        matched = await match_all(session, model, [(place, value) for place, value, _ in due], answers)
-        rows = [row_of(place, found) for (place, _, _), found in zip(due, matched, strict=True)]
-        if rows:
-            await session.execute(SETTLE, {"told": orjson.dumps(rows).decode()})
-        for row, (_, _, at) in zip(rows, due, strict=True):
-            row["at"] = at
-        await add_counts(session, model, rows, {}, None)
-        joined += sum(row["state"] == "joined" for row in rows)
+        try:
+            async with session.begin_nested():
+                joined += await _join_due(session, model)
+        except SQLAlchemyError as error:
+            log.warning("the feedback of %s could not be joined (%s)", model, error)
     return joined
+
+
+async def _join_due(session: AsyncSession, model: str) -> int:
+    await lock(session, model)
+    due = [
+        (Place(*row[:4]), row.value, row.at)
+        for row in await session.execute(DUE, {"model": model, "most": MOST_AT_ONCE})
+    ]
+    answers = await find(session, list({place.request for place, _, _ in due}))
+    matched = await match_all(session, model, [(place, value) for place, value, _ in due], answers)
+    rows = [row_of(place, found) for (place, _, _), found in zip(due, matched, strict=True)]
+    if rows:
+        await session.execute(SETTLE, {"told": orjson.dumps(rows).decode()})
+    for row, (_, _, at) in zip(rows, due, strict=True):
+        row["at"] = at
+    await add_counts(session, model, rows, {}, None)
+    return sum(row["state"] == "joined" for row in rows)
 
 
 async def give_up(session: AsyncSession) -> int:
@@ -85,18 +98,18 @@ async def match_all(
     answers: Mapping[uuid.UUID, Answered | None],
 ) -> list[Matched | Fault | None]:
     """Each with its answer: what it is counted as, or what is wrong with it; None where the answer is not known yet."""
-    layouts: dict[int, Any] = {}
+    layouts: dict[int, dict[str, Heads]] = {}
     for version in {a.version for a in answers.values() if a is not None and a.model == model}:
         known = await traffic.layouts(session, model, version)
-        layouts[version] = {digest: layout.told for digest, layout in known.items()}
+        layouts[version] = {digest: Heads(layout.told) for digest, layout in known.items()}
     found: list[Matched | Fault | None] = []
     for place, value in asked:
         if place.request not in answers:
             found.append(None)
             continue
         answer = answers[place.request]
-        told = layouts[answer.version][answer.layout] if answer is not None and answer.model == model else {}
-        found.append(match(model, answer, told, place.row, place.head, place.kind, value))
+        heads = layouts[answer.version][answer.layout] if answer is not None and answer.model == model else None
+        found.append(match(model, answer, heads, place.row, place.head, place.kind, value))
     right = [one for one in found if isinstance(one, Matched) and one.kind == "label"]
     predicted = await labels_of(session, [(one.answer, one.place, one.row) for one in right])
     for one, label in zip(right, predicted, strict=True):

@@ -30,30 +30,45 @@ class Matched:
     predicted: int
 
 
+class Heads:
+    """The heads of a version by its layout, and where their labels stand."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self.names: Sequence[str] = told["order"]
+        self._labels = {name: told["heads"][name]["labels"] for name in self.names}
+        self._places: dict[str, dict[str, int]] = {}
+
+    def places(self, name: str) -> dict[str, int]:
+        """By what people write; worked out once, for a head may have thousands."""
+        if name not in self._places:
+            self._places[name] = {said(label): place for place, label in enumerate(self._labels[name])}
+        return self._places[name]
+
+
 def match(
-    model: str, answer: Answered | None, layout: Mapping[str, Any], row: int, head: str, kind: str, value: Any
+    model: str, answer: Answered | None, heads: Heads | None, row: int, head: str, kind: str, value: Any
 ) -> Matched | Fault:
-    """`answer` None: its block is known and never gave that id. `predicted` is for the caller to find."""
+    """`answer` None: its block is known and never gave that id. `heads` are those of the model's version. `predicted`
+    is for the caller to find."""
     if answer is None:
         return Fault("request_id", "is of no answer that was given; a digit may be mistyped")
-    if answer.model != model:
+    if answer.model != model or heads is None:
         return Fault("request_id", f"is of an answer of {answer.model}, not of {model}")
     if row >= answer.rows:
         return Fault("row", f"is beyond the answer, which has {answer.rows} rows, from 0 on")
     if kind == "accepted":
         return Matched(answer, kind, row, 0, int(value), 0)
-    return _label(answer, layout, row, head, value)
+    return _label(answer, heads, row, head, value)
 
 
-def _label(answer: Answered, layout: Mapping[str, Any], row: int, head: str, value: Any) -> Matched | Fault:
-    heads: Sequence[str] = layout["order"]
-    wanted = head or heads[0]
-    if wanted not in heads:
-        return Fault("head", f"is none of version {answer.version}, which has {', '.join(map(told_name, heads))}")
-    labels = [said(label) for label in layout["heads"][wanted]["labels"]]
-    if said(value) not in labels:
-        return Fault("label", f"is none of version {answer.version}, which knows {_known(labels)}")
-    return Matched(answer, "label", row, heads.index(wanted), labels.index(said(value)), 0)
+def _label(answer: Answered, heads: Heads, row: int, head: str, value: Any) -> Matched | Fault:
+    wanted = head or heads.names[0]
+    if wanted not in heads.names:
+        return Fault("head", f"is none of version {answer.version}, which has {', '.join(map(told_name, heads.names))}")
+    places = heads.places(wanted)
+    if said(value) not in places:
+        return Fault("label", f"is none of version {answer.version}, which knows {_known(list(places))}")
+    return Matched(answer, "label", row, heads.names.index(wanted), places[said(value)], 0)
 
 
 def said(label: Any) -> str:

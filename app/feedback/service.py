@@ -33,8 +33,10 @@ async def post(session: AsyncSession, applied: Applied, items: Sequence[Item], *
     placed = [(_place(item, first), item) for item in items]
     answers = await find(session, list({place.request for place, _ in placed}))
     matched = await match_all(session, applied.model, [(place, item.value) for place, item in placed], answers)
-    known = await _known(session, [place for place, _ in placed])
-    _refuse([_no_longer_kept(found, known.get(place)) for found, (place, _) in zip(matched, placed, strict=True)])
+    known = await _known(session, applied.model, [place for place, _ in placed])
+    _refuse(
+        [_no_longer_kept(found, known.get(place), i.value) for found, (place, i) in zip(matched, placed, strict=True)]
+    )
     tally: Counter[str] = Counter()
     wanted: dict[Place, tuple[Any, Matched | Fault | None]] = {}
     for (place, item), found in zip(placed, matched, strict=True):
@@ -52,7 +54,7 @@ async def post(session: AsyncSession, applied: Applied, items: Sequence[Item], *
         KEEP, {"model": applied.model, "sender": sender, "at": at, "told": orjson.dumps(rows).decode()}
     )
     await add_counts(session, applied.model, rows, {place: known[place] for place in changed if place in known}, at)
-    tally["pending"] = sum(found is None for _, found in wanted.values())
+    tally["pending"] = sum(found is None and not _is_joined(known.get(p)) for p, (_, found) in wanted.items())
     return FeedbackAccepted(
         model=applied.model,
         accepted=len(items),
@@ -83,21 +85,27 @@ def _refuse(matched: Sequence[Matched | Fault | None]) -> None:
         )
 
 
-def _no_longer_kept(found: Matched | Fault | None, known: Known | None) -> Matched | Fault | None:
-    """What was joined stays so: its answer is not looked for again once it is gone."""
-    if found is None and known is not None and known.state == "joined":
+def _no_longer_kept(found: Matched | Fault | None, known: Known | None, value: Any) -> Matched | Fault | None:
+    """What was joined stays so: its answer is not looked for again once it is gone. The same again changes nothing."""
+    if found is None and known is not None and _is_joined(known) and not _same(known.value, value):
         return Fault("request_id", "is of an answer that is no longer kept; what was said of it before stands")
     return found
 
 
-async def _known(session: AsyncSession, places: Sequence[Place]) -> dict[Place, Known]:
+def _is_joined(known: Known | None) -> bool:
+    return known is not None and known.state == "joined"
+
+
+async def _known(session: AsyncSession, model: str, places: Sequence[Place]) -> dict[Place, Known]:
+    """What was said before of the model's answers. What was said of another model's, and could not be joined, is said
+    anew."""
     asked = {
         "requests": [place.request for place in places],
         "rows": [place.row for place in places],
         "heads": [place.head for place in places],
         "kinds": [place.kind for place in places],
     }
-    return {Place(*row[:4]): Known(*row[4:]) for row in await session.execute(KNOWN, asked)}
+    return {Place(*row[:4]): Known(*row[4:]) for row in await session.execute(KNOWN, asked | {"model": model})}
 
 
 def _same(one: Any, other: Any) -> bool:

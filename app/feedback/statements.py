@@ -8,6 +8,7 @@ KNOWN = text("""
     FROM unnest(CAST(:requests AS uuid[]), CAST(:rows AS bigint[]), CAST(:heads AS text[]), CAST(:kinds AS text[]))
         AS asked (request, "row", head, kind)
     JOIN feedback AS kept USING (request, "row", head, kind)
+    WHERE kept.model = :model
 """)
 KEEP = text("""
     INSERT INTO feedback AS kept (
@@ -19,7 +20,8 @@ KEEP = text("""
         request uuid, "row" bigint, head text, kind text, value jsonb, state text, why text, version bigint, slot text,
         answered_at timestamptz, truth bigint, predicted bigint)
     ON CONFLICT (request, "row", head, kind) DO UPDATE SET
-        value = excluded.value, sender = excluded.sender, at = excluded.at, state = excluded.state, why = excluded.why,
+        model = excluded.model, value = excluded.value, sender = excluded.sender, at = excluded.at,
+        state = excluded.state, why = excluded.why,
         try_at = excluded.try_at, version = excluded.version, slot = excluded.slot, answered_at = excluded.answered_at,
         truth = excluded.truth, predicted = excluded.predicted
 """)

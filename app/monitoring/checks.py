@@ -68,8 +68,8 @@ async def check(
     session: AsyncSession, settings: Settings, applied: Applied, *, only_due: bool = False, trigger: bool = True
 ) -> tuple[list[Checked], list[TrainingJob]]:
     """Runs a model's monitors and writes down what they found; with `trigger` makes a job of what is breached."""
-    # Two that check at once would both find the same news.
-    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"monitors:{applied.model}", 0))))
+    if not await _lock(session, applied.model, wait=not only_due):
+        return [], []
     now = await _now(session)
     known = {row.name: row for row in await list_monitors(session, applied.model)}
     watched = applied.definition.watched
@@ -79,7 +79,8 @@ async def check(
     if trigger:
         found, jobs = await _trigger(session, settings, applied, found, due)
     else:
-        jobs = []
+        # Who only looks neither postpones the next check nor takes back what came of the last one.
+        return found, []
     for each in found:
         await _keep(session, each, known.get(each.name), due[each.name], subject, now)
     await _forget(session, applied.model, known.keys() - watched.keys())
@@ -99,6 +100,15 @@ async def list_checks(
     query = select(MonitorCheck).where(MonitorCheck.model == model).order_by(MonitorCheck.id.desc()).limit(limit + 1)
     query = query if name is None else query.where(MonitorCheck.name == name)
     return (await session.scalars(query if after is None else query.where(MonitorCheck.id < after))).all()
+
+
+async def _lock(session: AsyncSession, model: str, *, wait: bool) -> bool:
+    """Two that check at once would both find the same news. False where somebody is at it and nobody waits."""
+    lock = func.hashtextextended(f"monitors:{model}", 0)
+    if not wait:
+        return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(lock))))
+    await session.execute(select(func.pg_advisory_xact_lock(lock)))
+    return True
 
 
 async def _now(session: AsyncSession) -> datetime:
@@ -190,7 +200,12 @@ async def _keep(
 ) -> None:
     """The check for ever, the state until the next one, and an event where that is news."""
     version = subject.version if subject else None
-    is_same = known is not None and known.state == checked.finding.state and known.version == version
+    # A silence goes on where another version falls into it.
+    is_same = (
+        known is not None
+        and known.state == checked.finding.state
+        and (known.version == version or checked.finding.state == State.UNKNOWN)
+    )
     since = known.since if known is not None and is_same else now
     what = {
         "model": checked.model,

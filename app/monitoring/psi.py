@@ -50,10 +50,11 @@ def shift(reference: Counts, now: Counts) -> Shift:
 
 
 def aggregate(columns: Mapping[str, Shift]) -> Shift:
-    """The mean over the columns. Its error is that of columns which all move together: the largest it can be."""
+    """The mean over the columns. Its error is that of columns which all move together: the largest it can be. A column
+    that moved less than chance lets expect takes nothing from the others."""
     if not columns:
         return Shift(0.0, 0.0, 0.0)
-    means = np.mean([(each.psi, each.excess, each.error) for each in columns.values()], axis=0)
+    means = np.mean([(each.psi, max(0.0, each.excess), each.error) for each in columns.values()], axis=0)
     return Shift(*map(float, means))
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -136,6 +136,8 @@ class Sender:
 
 def _own_headers(address: Address, message: Message, now: datetime) -> dict[str, str]:
     body = message.body.decode()
+    # The library signs what stands in the time, whatever its zone is.
+    now = now.astimezone(UTC)
     signatures = " ".join(Webhook(secret).sign(message.id, now, body) for secret in address.secrets)
     return {
         "content-type": "application/json",

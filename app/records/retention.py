@@ -176,12 +176,14 @@ async def _never_served(session: AsyncSession, days: float) -> list[ModelVersion
 
 
 async def _removable(session: AsyncSession, store: Path, leaving: list[ModelVersion]) -> list[str]:
-    """The artifacts on disk of which every version has gone or goes now: two versions may share one."""
+    """The artifacts on disk of which every version has gone or goes now: two versions may share one, and a training may
+    just have published it again."""
     folder = store / "artifacts"
     there = {path.name.removesuffix(GOING) for path in folder.iterdir()} if folder.is_dir() else set()
     of_any = (await session.scalars(select(ModelVersion).where(ModelVersion.artifact.in_(there)))).all()
     going = {(version.model, version.number) for version in leaving}
-    kept: set[str] = set()
+    trained = set(await session.scalars(select(TrainingJob.model).where(TrainingJob.state.in_(OPEN))))
+    kept: set[str] = {version.artifact for version in of_any if version.model in trained}
     gone: set[str] = set()
     for version in of_any:
         is_gone = version.artifact_removed_at is not None or (version.model, version.number) in going

@@ -4,7 +4,9 @@ Automation never brings a version back: what has stood by or been active once is
 for byte a version that was rolled back. A hold stops it; whatever stops it is told once.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,13 +21,27 @@ from app.registry.swap import Change, ReplicasNotReady
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.trials.tables import Trial
 
+log = logging.getLogger(__name__)
+
 
 async def promote(session: AsyncSession, model: str | None = None) -> None:
     """Stages and reloads whatever may be, of one model or of all. A refusal means not now: the next tick asks again."""
     for version in await _unstaged(session, model):
-        await _stage(session, version)
+        async with _on_its_own(session, version.model):
+            await _stage(session, version)
     for slots in await _never_active_standbys(session, model):
-        await _reload(session, slots)
+        async with _on_its_own(session, slots.model):
+            await _reload(session, slots)
+
+
+@asynccontextmanager
+async def _on_its_own(session: AsyncSession, model: str) -> AsyncIterator[None]:
+    """What fails with one model leaves the others theirs."""
+    try:
+        async with session.begin_nested():
+            yield
+    except Exception as error:  # noqa: BLE001 - whatever one model stumbles over, the next one is promoted
+        log.warning("the promotion of %s stumbled (%s: %s)", model, type(error).__name__, error)
 
 
 async def _unstaged(session: AsyncSession, model: str | None) -> Sequence[ModelVersion]:
@@ -37,16 +53,21 @@ async def _unstaged(session: AsyncSession, model: str | None) -> Sequence[ModelV
         or_(SlotHistory.standby == ModelVersion.number, SlotHistory.active == ModelVersion.number),
     )
     query = select(ModelVersion).where(ModelVersion.number == newest, ModelVersion.verdict == "pass", ~staged)
+    query = query.order_by(ModelVersion.model)
     return (await session.scalars(query if model is None else query.where(ModelVersion.model == model))).all()
 
 
 async def _never_active_standbys(session: AsyncSession, model: str | None) -> Sequence[ModelSlots]:
     was_active = exists().where(SlotHistory.model == ModelSlots.model, SlotHistory.active == ModelSlots.standby)
-    query = select(ModelSlots).where(
-        ModelSlots.standby.is_not(None),
-        ModelSlots.hold_reason.is_(None),
-        or_(ModelSlots.previous.is_(None), ModelSlots.standby != ModelSlots.previous),
-        ~was_active,
+    query = (
+        select(ModelSlots)
+        .where(
+            ModelSlots.standby.is_not(None),
+            ModelSlots.hold_reason.is_(None),
+            or_(ModelSlots.previous.is_(None), ModelSlots.standby != ModelSlots.previous),
+            ~was_active,
+        )
+        .order_by(ModelSlots.model)
     )
     return (await session.scalars(query if model is None else query.where(ModelSlots.model == model))).all()
 
@@ -60,8 +81,11 @@ async def _stage(session: AsyncSession, version: ModelVersion) -> None:
             conditions.check_hold(slots, change.force)
             conditions.check_gate(slots, version, change.force)
             await _check_trial(session, slots)
-            await _check_news(session, slots, version)
-            await swap.stage(session, change, version.number)
+            if known := await nothing_new(session, slots, version):
+                raise known
+            # What is refused gives the slots free at once.
+            async with session.begin_nested():
+                await swap.stage(session, change, version.number)
         except Refused as refusal:
             await _put_off(session, refusal, version.model, version.number)
 
@@ -72,7 +96,8 @@ async def _reload(session: AsyncSession, slots: ModelSlots) -> None:
         change = Change(slots.model, REFIT, "passed the gate, reload is automatic")
         try:
             await _check_trial(session, slots)
-            await swap.reload(session, change, watch_minutes=definition.watch.minutes)
+            async with session.begin_nested():
+                await swap.reload(session, change, watch_minutes=definition.watch.minutes)
         except Refused as refusal:
             await _put_off(session, refusal, slots.model, slots.standby)
 
@@ -89,9 +114,9 @@ async def _check_trial(session: AsyncSession, slots: ModelSlots) -> None:
         )
 
 
-async def _check_news(session: AsyncSession, slots: ModelSlots, version: ModelVersion) -> None:
+async def nothing_new(session: AsyncSession, slots: ModelSlots, version: ModelVersion) -> Refused | None:
     """The same rows and the same definition give the same bytes: as good as what is active, or as bad as what was
-    rolled back."""
+    rolled back. None where no such version is known."""
     twins = select(ModelVersion.number).where(
         ModelVersion.model == version.model,
         ModelVersion.artifact == version.artifact,
@@ -100,18 +125,21 @@ async def _check_news(session: AsyncSession, slots: ModelSlots, version: ModelVe
     for twin in (await session.scalars(twins.order_by(ModelVersion.number.desc()))).all():
         undone = await swap.was_rolled_back(session, version.model, twin)
         if twin == slots.active or undone:
-            raise Refused(
+            return Refused(
                 f"Version {version.number} is byte for byte version {twin}, which "
                 + (f"was rolled back: {undone.reason}" if undone else "is active."),
                 code="nothing_new",
                 remedy=f"Wait for new rows, or stage it by hand: refit versions stage {version.number} "
                 f"-m {version.model}.",
             )
+    return None
 
 
 async def _put_off(session: AsyncSession, refusal: Refused, model: str, version: int | None) -> None:
-    """Not now. The next tick asks again; the record says why, once. That replicas still load is no decision."""
-    if not isinstance(refusal, ReplicasNotReady):
+    """Not now. The next tick asks again; the record says why, once. That replicas still load is no decision; that one
+    cannot is for people to see."""
+    still_load = isinstance(refusal, ReplicasNotReady) and not any(r["error"] for r in refusal.details["missing"])
+    if not still_load:
         await record_refusal(
             session, refusal, kind="slots.put_off", actor=REFIT, model=model, version=version, once=True
         )

@@ -69,6 +69,9 @@ class Bookkeeping:
         self._wake.set()
         if self._task is not None:
             await self._task
+            # It may have been in the middle of its last turn.
+            with suppress(Exception):
+                await self.flush()
         self._thread.shutdown()
 
     async def flush(self, *, traffic_too: bool = True) -> None:

@@ -48,6 +48,11 @@ class Seen:
     difference: float = 0.0
     dropped: int = 0
 
+    def add(self, more: "Seen") -> None:
+        """On the event loop alone, where what was told is taken off again."""
+        for name, value in vars(more).items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 @dataclass(frozen=True)
 class Running:
@@ -114,6 +119,11 @@ class Directions:
             return target
         assert target.slots.standby is not None
         return target._replace(slot="standby", version=target.slots.standby, arm="canary")
+
+    def note_canary(self, target: Target) -> None:
+        """Standby was asked, and has answered or failed: both count for the limit."""
+        if trial := self.canaries.get(target.slots.model):
+            trial.seen.requests += 1
 
     def shadow_of(self, target: Target) -> Running | None:
         """The trial that this request is to be mirrored for, by its share."""

@@ -172,16 +172,16 @@ class Desk:
     def tell(self, done: Done) -> None:
         """To the trial that runs."""
         directions = self._serving.directions
-        model = done.target.slots.model
         if done.target.arm == "canary":
-            if model in directions.canaries:
-                directions.canaries[model].seen.requests += 1
+            directions.note_canary(done.target)
         elif trial := directions.shadow_of(done.target):
             mirrored = Mirrored(trial, done.request, done.asked, done.predictions, self._read, self._body)
             # Not before this answer is on its way.
             asyncio.get_running_loop().call_soon(self._serving.shadow.mirror, mirrored)
 
     def _count(self, target: Target | None, error: Exception) -> None:
+        if target is not None and target.arm == "canary":
+            self._serving.directions.note_canary(target)
         counting = self._serving.counting
         if target is None or counting is None:
             return

@@ -27,8 +27,8 @@ from app.serving.target import Asked, Target
 
 log = logging.getLogger(__name__)
 
-# So many requests wait, and so many rows of them.
-MOST_REQUESTS, MOST_ROWS = 64, 20_000
+# So many requests wait, so many rows of them, and so many bytes of their bodies.
+MOST_REQUESTS, MOST_ROWS, MOST_BYTES = 64, 20_000, 2**26
 
 
 class Mirrored(NamedTuple):
@@ -52,16 +52,18 @@ class Shadow:
     def __init__(self, counting: Counting, *, keeps: bool) -> None:
         self._counting, self._keeps = counting, keeps
         self._queue: deque[Mirrored] = deque()
-        self._rows = 0
+        self._rows, self._bytes = 0, 0
         self._came = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
 
     def mirror(self, mirrored: Mirrored) -> None:
-        rows = len(mirrored.asked.batch)
-        if len(self._queue) >= MOST_REQUESTS or self._rows + rows > MOST_ROWS:
-            mirrored.trial.seen.dropped += 1
+        rows, size = len(mirrored.asked.batch), len(mirrored.body)
+        is_full = len(self._queue) >= MOST_REQUESTS
+        if is_full or self._rows + rows > MOST_ROWS or self._bytes + size > MOST_BYTES:
+            mirrored.trial.seen.add(Seen(dropped=1))
             return
         self._rows += rows
+        self._bytes += size
         self._queue.append(mirrored)
         self._came.set()
 
@@ -73,20 +75,22 @@ class Shadow:
                 while self._queue:
                     mirrored = self._queue.popleft()
                     self._rows -= len(mirrored.asked.batch)
+                    self._bytes -= len(mirrored.body)
                     if not mirrored.trial.concerns(mirrored.asked.target.slots):
                         continue
                     began = time.perf_counter()
-                    await loop.run_in_executor(self._thread, self._answer, mirrored)
+                    seen = await loop.run_in_executor(self._thread, self._answer, mirrored)
+                    mirrored.trial.seen.add(seen)
                     await asyncio.sleep(time.perf_counter() - began)
                 self._came.clear()
         finally:
             self._thread.shutdown(wait=False)
 
-    def _answer(self, mirrored: Mirrored) -> None:
+    def _answer(self, mirrored: Mirrored) -> Seen:
         target = mirrored.asked.target
         standby = target.slots.standby
         if standby is None:
-            return
+            return Seen()
         key = Key(target.slots.model, standby.number, target.slots.generation, "shadow")
         ledger = self._counting.ledger_of(key, standby)
         began = time.perf_counter()
@@ -95,17 +99,17 @@ class Shadow:
             predictions = standby.predictor.predict(batch)
         except RefitError as error:
             (ledger.failed if error.status >= 500 else ledger.refused)()
-            return
+            return Seen()
         except Exception:
             log.exception("version %s of %s could not answer as a shadow", key.version, key.model)
             ledger.failed()
-            return
+            return Seen()
         seconds = time.perf_counter() - began
         answered = named(uuid.UUID(mirrored.request))
         mirrors = Mirrors(mirrored.trial.id, answered.block, answered.number) if self._keeps else None
         ledger.note(batch, predictions, seconds, mirrors=mirrors)
         before, now = target.version.predictor.schema, standby.predictor.schema
-        compare(mirrored.trial.seen, (before, mirrored.predictions), (now, predictions))
+        return compare((before, mirrored.predictions), (now, predictions))
 
 
 def _batch(mirrored: Mirrored, schema: InputSchema) -> Batch:
@@ -121,14 +125,14 @@ def _batch(mirrored: Mirrored, schema: InputSchema) -> Batch:
 
 
 def compare(
-    seen: Seen,
-    active: tuple[InputSchema, Sequence[Prediction]],
-    standby: tuple[InputSchema, Sequence[Prediction]],
-) -> None:
+    active: tuple[InputSchema, Sequence[Prediction]], standby: tuple[InputSchema, Sequence[Prediction]]
+) -> Seen:
     """By the first head: rows, those with equal labels, and the sum of |score - score|."""
     (known, before), (schema, now) = active, standby
     labels = [schema.heads[0].label_array[now[0].indices], known.heads[0].label_array[before[0].indices]]
-    seen.requests += 1
-    seen.rows += len(labels[0])
-    seen.agreed += int(np.count_nonzero(labels[0] == labels[1]))
-    seen.difference += float(np.abs(now[0].scores - before[0].scores).sum(dtype=np.float64))
+    return Seen(
+        requests=1,
+        rows=len(labels[0]),
+        agreed=int(np.count_nonzero(labels[0] == labels[1])),
+        difference=float(np.abs(now[0].scores - before[0].scores).sum(dtype=np.float64)),
+    )

@@ -7,15 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.data import service as data
 from app.data.tables import DataVersion
 from app.db import clock, seconds
-from app.definitions.service import Applied, load
+from app.definitions.service import Applied, trains_otherwise
 from app.errors import RefitError
+from app.registry.promotion import nothing_new
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
 from app.training.checks import Check
 from app.training.tables import MANUAL, TRAINS, TrainingJob
 
 WEEK_SECONDS = 7 * 86_400
-# Of a definition: what the version and its verdict come from.
-DEPENDS_ON = ("type", "data", "label", "split", "training", "strategy", "gate")
 
 
 async def checks(session: AsyncSession, applied: Applied, new_samples: int | None) -> list[Check]:
@@ -100,12 +99,12 @@ async def no_candidate_waits(session: AsyncSession, applied: Applied) -> Check:
 
 async def _waiting(session: AsyncSession, model: str) -> int | None:
     """The version in standby, or the newest that a hold, a watch or a trial keeps from there, where it passed against
-    what is active and was never active itself."""
+    what is active and was never active itself, and is not what is known already."""
     newest = select(func.max(ModelVersion.number)).where(ModelVersion.model == model).scalar_subquery()
     stands_by = (ModelVersion.number == ModelSlots.standby) | (ModelVersion.number == newest)
     was_active = exists().where(SlotHistory.model == ModelSlots.model, SlotHistory.active == ModelVersion.number)
-    found: int | None = await session.scalar(
-        select(func.max(ModelVersion.number))
+    query = (
+        select(ModelVersion, ModelSlots)
         .join(ModelSlots, (ModelVersion.model == ModelSlots.model) & stands_by)
         .where(
             ModelSlots.model == model,
@@ -113,8 +112,12 @@ async def _waiting(session: AsyncSession, model: str) -> int | None:
             ModelVersion.incumbent.is_not_distinct_from(ModelSlots.active),
             ~was_active,
         )
+        .order_by(ModelVersion.number.desc())
     )
-    return found
+    for version, slots in (await session.execute(query.execution_options(populate_existing=True))).all():
+        if await nothing_new(session, slots, version) is None:
+            return int(version.number)
+    return None
 
 
 async def _changes(
@@ -123,20 +126,12 @@ async def _changes(
     """What is not as it was when that version was judged, in words."""
     snapshot = exists().where(DataVersion.model == applied.model, DataVersion.created_at > last.created_at)
     found = {
-        "definition": await _is_defined_otherwise(session, applied, last.definition_revision),
+        "definition": await trains_otherwise(session, applied.model, last.definition_revision, applied.revision),
         "active version": active != last.incumbent,
         "data version": bool(await session.scalar(select(snapshot))),
     }
     changed = [name for name, is_other in found.items() if is_other]
     return changed or await _new_rows(session, applied, new_samples)
-
-
-async def _is_defined_otherwise(session: AsyncSession, applied: Applied, revision: int) -> bool:
-    """By what a training depends on; other words about the model make no other version."""
-    if revision == applied.revision:
-        return False
-    before = (await load(session, applied.model, revision)).definition
-    return any(getattr(before, name) != getattr(applied.definition, name) for name in DEPENDS_ON)
 
 
 async def _new_rows(session: AsyncSession, applied: Applied, counted: int | None) -> list[str]:

@@ -94,11 +94,13 @@ async def assure(session: AsyncSession) -> None:
 @asynccontextmanager
 async def _on_its_own(session: AsyncSession, watch: Watch) -> AsyncIterator[None]:
     """What fails with one watch leaves the others alone, and is tried again in a second."""
+    # By now: what is undone cannot be read any more.
+    id, model = watch.id, watch.model
     try:
         async with session.begin_nested():
             yield
     except Exception as error:  # noqa: BLE001 - whatever one watch stumbles over, the next one is looked at
-        log.warning("the watch %s of %s stumbled (%s: %s)", watch.id, watch.model, type(error).__name__, error)
+        log.warning("the watch %s of %s stumbled (%s: %s)", id, model, type(error).__name__, error)
 
 
 async def _look(session: AsyncSession, store: Path, watch: Watch, now: datetime) -> None:
@@ -155,7 +157,8 @@ async def _roll_back(session: AsyncSession, watch: Watch, now: datetime) -> None
 
 
 async def _hold(session: AsyncSession, watch: Watch, why: str) -> None:
-    await swap.hold(session, Change(watch.model, REFIT, f"the watch found: {watch.reason} ({why})"))
+    change = Change(watch.model, REFIT, f"the watch found: {watch.reason} ({why})", expected_active=watch.version)
+    await swap.hold(session, change)
     if await life.end(session, watch, WatchState.HELD, f"{watch.reason} Nothing was rolled back: {why}."):
         told = f"Version {watch.version} of {watch.model} fails its watch and stays active, since {why}"
         await _tell_people(session, watch, "P1", told)

@@ -46,6 +46,7 @@ async def begin_due(session: AsyncSession) -> None:
     began = (
         select(func.min(SlotHistory.at))
         .where(SlotHistory.model == ModelSlots.model, SlotHistory.generation == ModelSlots.generation)
+        .correlate(ModelSlots)
         .scalar_subquery()
     )
     has_one = exists().where(Watch.model == ModelSlots.model, Watch.generation == ModelSlots.generation)
@@ -65,19 +66,27 @@ def _counts_from(began: ScalarSelect[Any]) -> ColumnElement[datetime]:
     earlier, later = aliased(SlotHistory), aliased(SlotHistory)
     minute = func.date_trunc("minute", began, "UTC")
     replaced = (
-        select(func.min(later.at)).where(later.model == earlier.model, later.generation > earlier.generation)
-    ).scalar_subquery()
-    was_active = exists().where(
-        earlier.model == ModelSlots.model,
-        earlier.active == ModelSlots.active,
-        earlier.generation < ModelSlots.generation,
-        replaced >= minute,
+        select(func.min(later.at))
+        .where(later.model == earlier.model, later.generation > earlier.generation)
+        .correlate(earlier)
+        .scalar_subquery()
+    )
+    was_active = (
+        exists()
+        .where(
+            earlier.model == ModelSlots.model,
+            earlier.active == ModelSlots.active,
+            earlier.generation < ModelSlots.generation,
+            replaced >= minute,
+        )
+        .correlate(ModelSlots)
     )
     return case((was_active, minute + timedelta(minutes=1)), else_=began)
 
 
 async def running(session: AsyncSession) -> Sequence[Watch]:
-    query = select(Watch).where(Watch.state == WatchState.WATCHING).order_by(Watch.id)
+    # In the order in which replicas lock the slots, so that nobody waits crosswise.
+    query = select(Watch).where(Watch.state == WatchState.WATCHING).order_by(Watch.model)
     return (await session.scalars(query.execution_options(populate_existing=True))).all()
 
 

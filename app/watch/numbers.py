@@ -49,9 +49,10 @@ async def before(session: AsyncSession, watch: Watch, profile: Mapping[str, Any]
     enough = found.requests >= MIN_REQUESTS
     return {
         "f1": {head: each["f1"] for head, each in figures.items()},
+        "f1_of": {head: _f1_by_label(told[head]) for head in figures},
         "accuracy": {head: each["accuracy"] for head, each in figures.items()},
-        "acceptance": accepted / (accepted + rejected) if accepted + rejected >= MIN_JUDGED else None,
-        "errors": found.errors / found.requests if enough else None,
+        "acceptance": (accepted, accepted + rejected) if accepted + rejected >= MIN_JUDGED else None,
+        "errors": (found.errors, found.requests) if enough else None,
         "p99": found.latency_quantile(0.99) if enough else None,
         "shift": _shifts(found, heads) if enough else {},
     }
@@ -62,6 +63,10 @@ def standing_of(told: Outcomes) -> list[dict[str, Any]]:
     standing = Standing.of(told)
     every = zip(told.labels, standing.actual, standing.given, standing.hits, strict=True)
     return [{"label": label, "actual": int(a), "given": int(g), "hits": int(h)} for label, a, g, h in every]
+
+
+def _f1_by_label(told: Outcomes) -> dict[str, float]:
+    return {str(each["label"]): 2 * each["hits"] / max(1, each["actual"] + each["given"]) for each in standing_of(told)}
 
 
 def slower_than(found: Traffic, seconds: float) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.definitions.watching import WatchOptions
-from app.monitoring.sequential import f1_lower_bound, share_lower_bound
+from app.monitoring.sequential import f1_lower_bound, share_lower_bound, share_upper_bound
 
 Promise = dict[str, Any]
 
@@ -27,19 +27,20 @@ def promise(
     """`{check: {kind, limit, false_alarms, …}}`, without what cannot be promised and what the definition drops.
 
     `standings` are the gate's counts by head, {label, actual, given, hits} for each label. `before` has the live
-    figures of the version before, each where it has enough of them: {f1: {head: x}, accuracy: {head: x}, acceptance,
-    errors, p99, shift: {head: x}}. Where that version did worse than the gate promises of the new one, no more than
-    that is asked: the world has changed, and going back would not help.
+    figures of the version before, each where it has enough of them: {f1: {head: x}, f1_of: {head: {label: x}},
+    accuracy: {head: x}, acceptance: (hits, n), errors: (hits, n), p99, shift: {head: x}}. Where that version did worse
+    than the gate promises of the new one, no more than that is asked: the world has changed, and going back would not
+    help.
     """
     heads = profile.get("heads", {})
     # Every check has its part of the false alarms (Bonferroni), and labels, which say most, have half of all. Half of a
-    # part is for the test, half for what the gate did not know.
+    # part is for the test, half for what the gate, or so few answers of the version before, did not know.
     of_labels = options.false_alarms / 2 / max(1, len(standings))
     of_others = options.false_alarms / 2 / (len(heads) + 3)
     labels = {f"f1:{head}": _f1(options, head, counts, before, of_labels) for head, counts in standings.items()}
     others = {
-        "acceptance": _acceptance(options, before),
-        "errors": _errors(options, before),
+        "acceptance": _acceptance(options, before, of_others / 2),
+        "errors": _errors(options, before, of_others / 2),
         "latency": _latency(options, latency_limit, before),
         **{f"scores:{head}": _scores(options, head, told, before) for head, told in heads.items()},
     }
@@ -57,13 +58,16 @@ def _f1(
         return None
     judged = counts[1:] if len(counts) == 2 else counts
     doubt = part / 2 / (len(judged) if len(counts) == 2 else 2 * len(judged))
-    was = before.get("f1", {}).get(head)
+    was, of_label = before.get("f1", {}).get(head), before.get("f1_of", {}).get(head, {})
     check = {
         "kind": "f1",
         "head": head,
         "promised": round(sum(_f1_of(each) for each in judged) / len(judged), 5),
         "before": was,
-        "limits": {str(each["label"]): _f1_limit(options.max_f1_drop, each, was, doubt) for each in judged},
+        "limits": {
+            str(each["label"]): _f1_limit(options.max_f1_drop, each, of_label.get(str(each["label"])), doubt)
+            for each in judged
+        },
     }
     if len(counts) > 2:
         right, rows = sum(each["hits"] for each in counts), sum(each["actual"] for each in counts)
@@ -83,19 +87,21 @@ def _f1_limit(drop: float, counts: Mapping[str, Any], was: float | None, doubt: 
     return round(max(0.0, promised - drop), 5)
 
 
-def _acceptance(options: WatchOptions, before: Mapping[str, Any]) -> Promise | None:
-    was = before.get("acceptance")
-    if options.max_acceptance_drop is None or was is None:
+def _acceptance(options: WatchOptions, before: Mapping[str, Any], doubt: float) -> Promise | None:
+    if options.max_acceptance_drop is None or before.get("acceptance") is None:
         return None
-    limit = max(0.0, was - options.max_acceptance_drop)
-    return {"kind": "acceptance", "before": was, "limit": round(limit, 5)}
+    accepted, n = before["acceptance"]
+    limit = max(0.0, share_lower_bound(accepted, n, doubt) - options.max_acceptance_drop)
+    return {"kind": "acceptance", "before": accepted / n, "limit": round(limit, 5)}
 
 
-def _errors(options: WatchOptions, before: Mapping[str, Any]) -> Promise | None:
+def _errors(options: WatchOptions, before: Mapping[str, Any], doubt: float) -> Promise | None:
     if options.max_error_rise is None:
         return None
-    was = before.get("errors") or 0.0
-    return {"kind": "errors", "before": was, "limit": round(min(0.99, was + options.max_error_rise), 5)}
+    errors, n = before.get("errors") or (0, 0)
+    at_most = share_upper_bound(errors, n, doubt) if n else 0.0
+    limit = min(0.99, at_most + options.max_error_rise)
+    return {"kind": "errors", "before": errors / n if n else 0.0, "limit": round(limit, 5)}
 
 
 def _latency(options: WatchOptions, limit: float | None, before: Mapping[str, Any]) -> Promise | None:

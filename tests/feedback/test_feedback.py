@@ -219,6 +219,19 @@ async def test_the_answers_of_another_model_are_not_this_ones(
     assert unnamed.json()["code"] == "model_ambiguous"
 
 
+async def test_a_label_that_was_sent_early_for_the_wrong_model_is_counted_when_it_is_sent_for_the_right_one(
+    served: FastAPI, client: httpx.AsyncClient, sessions: Sessions
+) -> None:
+    answer = await predict(client, ROWS)
+    await defined(sessions, "churn")
+    early = {"feedback": [label(answer, 0, "no")]}
+    assert (await client.post("/feedback", json=early | {"model": "churn"})).json()["pending"] == 1
+    await flush(served)
+    told = (await client.post("/feedback", json=early | {"model": "fraud"})).json()
+    assert (told["joined"], told["duplicate"]) == (1, 0)
+    assert (await known(sessions)).n == (await known(sessions, by="answer")).n == 1
+
+
 async def test_accepted_and_rejected_are_counted_apart_from_labels(
     served: FastAPI, client: httpx.AsyncClient, sessions: Sessions
 ) -> None:
@@ -282,6 +295,8 @@ async def test_answers_are_forgotten_after_their_days_and_what_was_said_of_them_
         assert await session.scalar(select(func.count()).select_from(AnswerBlock)) == 0
     refused = await post(client, label(answer, 0, "yes"), status=422)
     assert "no longer kept" in refused["errors"][0]["message"]
+    again = await post(client, label(answer, 0, "no"))
+    assert (again["duplicate"], again["joined"], again["pending"]) == (1, 0, 0)
     assert (await known(sessions)).confusion.tolist() == [[1, 0], [0, 0]]
 
 

@@ -230,6 +230,24 @@ async def test_a_monitor_that_stumbles_is_unknown_and_leaves_the_others_of_its_m
     assert len(jobs) == 1
 
 
+async def test_who_only_looks_neither_postpones_the_next_check_nor_takes_back_what_came_of_the_last(
+    sessions: Sessions, config: Settings
+) -> None:
+    await begin(sessions, config)
+    await low_acceptance(sessions)
+    await check(sessions, config)
+
+    async def kept() -> Monitor:
+        async with sessions() as session:
+            return (await session.scalars(select(Monitor).where(Monitor.name == "acceptance"))).one()
+
+    before = await kept()
+    found, _ = await check(sessions, config, trigger=False)
+    after = await kept()
+    assert found["acceptance"].finding.state == "breached"
+    assert (after.due_at, after.outcome, after.job_id) == (before.due_at, "accepted", before.job_id)
+
+
 async def test_who_checks_at_once_tells_a_change_once(sessions: Sessions, config: Settings) -> None:
     await begin(sessions, config)
     await low_acceptance(sessions)

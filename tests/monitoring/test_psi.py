@@ -31,9 +31,10 @@ def test_a_shift_is_found_in_a_small_sample_and_in_a_large_one() -> None:
     assert shift(REFERENCE, moved * 50).is_beyond(0.3)
 
 
-def test_the_aggregate_is_the_mean_over_the_columns() -> None:
+def test_the_aggregate_is_the_mean_over_the_columns_and_a_still_one_takes_nothing_from_the_others() -> None:
     still, moved = shift(REFERENCE, REFERENCE), Shift(1.0, 0.9, 0.1)
-    assert aggregate({"a": still, "b": moved}).excess == pytest.approx((still.excess + 0.9) / 2)
+    assert still.excess < 0
+    assert aggregate({"a": still, "b": moved, "c": moved}).excess == pytest.approx(0.9 * 2 / 3)
 
 
 def test_a_bin_that_is_empty_on_one_side_is_finite_and_on_both_sides_nothing() -> None:

@@ -1,7 +1,7 @@
 """One try: signed so that a receiver can verify it, and over within its time whatever the receiver does."""
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
@@ -26,6 +26,14 @@ MESSAGE = Message(id="msg_1", title="title", text="text", body='{"type": "job.fa
 async def send(sender: Sender, url: str, *secrets: str, **headers: str) -> Outcome:
     address = Address("webhook", url, headers, secrets or (SECRET,))
     return await sender.send(address, MESSAGE, datetime.now(UTC))
+
+
+async def test_the_signature_is_right_in_whatever_zone_the_time_is_told(sender: Sender) -> None:
+    now = datetime.now(timezone(timedelta(hours=2)))
+    async with receiving() as receiver:
+        await sender.send(Address("webhook", receiver.url, {}, (SECRET,)), MESSAGE, now)
+    [got] = receiver.received
+    assert Webhook(SECRET).verify(got.body, got.headers) == {"type": "job.failed", "é": 1}
 
 
 async def test_a_message_carries_a_signature_that_standard_webhooks_verifies(sender: Sender) -> None:

@@ -189,6 +189,34 @@ async def test_what_a_version_did_before_it_came_back_within_the_minute_is_not_h
     assert watch.counts_from > watch.started_at
 
 
+async def test_a_version_that_comes_back_later_is_judged_from_its_swap_on_whatever_other_models_did(
+    swapped: Sessions, store: Path
+) -> None:
+    of: dict[str, Any] = {"action": "reloaded", "actor": "test", "revision": 0}
+    async with swapped() as session, session.begin():
+        await factories.define(session, "other")
+        await session.execute(update(ModelSlots).where(ModelSlots.model == "other").values(generation=5))
+        for model, generation, active, hours in (("other", 5, 1, 3), (MODEL, -1, 2, 2), (MODEL, 0, 1, 1)):
+            at = clock() - timedelta(hours=hours)
+            session.add(SlotHistory(**of, model=model, generation=generation, active=active, at=at))
+    await tick(swapped, store)
+    watch = await the_watch(swapped)
+    assert watch.counts_from == watch.started_at
+
+
+async def test_a_watch_that_stumbles_after_it_has_written_leaves_the_others_theirs(
+    swapped: Sessions, store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise ValueError("of the test")
+
+    monkeypatch.setattr(guard, "look", fails)
+    async with swapped() as session, session.begin():
+        await guard.guard(session, store)
+    assert "of fraud stumbled (ValueError: of the test)" in caplog.text
+    assert (await the_watch(swapped)).state == "watching"
+
+
 async def test_who_was_faster_than_the_guard_is_not_undone(swapped: Sessions, store: Path) -> None:
     await tick(swapped, store)
     async with swapped() as session, session.begin():

@@ -51,7 +51,10 @@ def test_a_drop_of_f1_is_established_by_enough_labels_and_not_by_a_few() -> None
 
 
 def test_where_the_version_before_did_as_badly_going_back_would_not_help() -> None:
-    assert established(held_to({"f1": {"y": 0.79}}), standings=standing(5_000, 4_000)) == set()
+    assert (
+        established(held_to({"f1": {"y": 0.79}, "f1_of": {"y": {"yes": 0.79}}}), standings=standing(5_000, 4_000))
+        == set()
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ def test_where_the_version_before_did_as_badly_going_back_would_not_help() -> No
     ],
 )
 def test_each_check_leaves_the_good_alone_and_finds_the_bad(check: str, good: Any, bad: Any) -> None:
-    promised = held_to({"acceptance": 0.65})
+    promised = held_to({"acceptance": (6_500, 10_000)})
     assert established(promised, **good) == set()
     assert established(promised, **bad) == {check}
 
@@ -82,7 +85,7 @@ def test_slow_is_what_the_gate_called_slow_or_five_times_as_slow_as_before() -> 
 
 
 def test_all_parts_together_are_no_more_than_the_declared_share_of_false_alarms() -> None:
-    promised = held_to({"acceptance": 0.65})
+    promised = held_to({"acceptance": (6_500, 10_000)})
     assert sum(check["false_alarms"] for check in promised.values()) <= WatchOptions().false_alarms + 1e-12
 
 
@@ -97,3 +100,17 @@ def test_the_reason_has_the_figures() -> None:
     found = look(held_to(), numbers(standings=standing(5_000, 4_000)))["f1:y"]
     assert "F1 of y is 0.8000 of 10000 labels" in found.reason
     assert "the gate measured 0.9000" in found.reason
+
+
+def test_few_answers_of_the_version_before_promise_less() -> None:
+    few, many = (held_to({"acceptance": (n * 7 // 10, n), "errors": (n // 20, n)}) for n in (100, 100_000))
+    assert few["acceptance"]["limit"] < many["acceptance"]["limit"] < 0.6
+    assert few["errors"]["limit"] > many["errors"]["limit"] > 0.06
+
+
+def test_each_label_is_asked_for_no_more_than_it_had_before() -> None:
+    gate = [{"label": label, "actual": 1_000, "given": 1_000, "hits": 900} for label in "abc"]
+    before = {"f1": {"y": 0.73}, "f1_of": {"y": {"a": 0.95, "b": 0.95, "c": 0.3}}}
+    limits = promise(WatchOptions(), {"y": gate}, None, {}, before)["f1:y"]["limits"]
+    assert limits["a"] == limits["b"] > 0.8
+    assert limits["c"] == pytest.approx(0.29)

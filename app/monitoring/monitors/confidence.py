@@ -27,10 +27,12 @@ class Options(MonitorOptions):
 
 async def read(subject: Subject, options: Options) -> Numbers:
     """The mean confidence by window, the oldest first; null where a window has too few rows."""
-    step = timedelta(minutes=options.window_minutes)
+    # Whole minutes, as traffic is counted, the present one among them: no two windows share one.
+    whole = subject.now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    step = timedelta(minutes=round(options.window_minutes))
     means: list[float | None] = []
     for place in reversed(range(options.windows)):
-        until = subject.now - place * step
+        until = whole - place * step
         seen = await traffic.window(subject.session, subject.model, subject.version, "active", until - step, until)
         mean = seen.mean_confidence(options.head) if seen.rows - seen.skipped >= options.min_rows else None
         means.append(None if mean is None else round(mean, 5))

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy import func, select
 
+from app.definitions.service import trains_otherwise
 from app.definitions.tables import Model
 from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Subject
 from app.registry.tables import ModelVersion
@@ -16,15 +17,16 @@ class Options(MonitorOptions):
 
 
 async def read(subject: Subject, options: Options) -> Numbers:  # noqa: ARG001 - the contract of every kind
-    newest = select(func.max(ModelVersion.definition_revision)).where(ModelVersion.model == subject.model)
-    return {
-        "revision": await subject.session.scalar(select(Model.revision).where(Model.name == subject.model)),
-        "trained": await subject.session.scalar(newest),
-    }
+    session, model = subject.session, subject.model
+    newest = select(func.max(ModelVersion.definition_revision)).where(ModelVersion.model == model)
+    trained = await session.scalar(newest)
+    revision = (await session.scalars(select(Model.revision).where(Model.name == model))).one()
+    otherwise = trained is not None and await trains_otherwise(session, model, trained, revision)
+    return {"revision": revision, "trained": trained, "otherwise": otherwise}
 
 
 def judge(options: Options, numbers: Numbers) -> Finding:  # noqa: ARG001 - the contract of every kind
     revision, trained = numbers["revision"], numbers["trained"]
-    if trained is not None and revision > trained:
+    if numbers["otherwise"]:
         return Finding(State.BREACHED, f"The definition is at revision {revision}; the last training had {trained}.")
-    return Finding(State.OK, f"The definition's revision {revision} was trained with.")
+    return Finding(State.OK, f"Nothing that a training depends on has changed up to revision {revision}.")

@@ -31,10 +31,12 @@ class Options(MonitorOptions):
 
 async def read(subject: Subject, options: Options) -> Numbers:
     """The windows, the newest first, each with its rows and its columns' shifts."""
-    step = timedelta(minutes=options.window_minutes)
+    # Whole minutes, as traffic is counted, the present one among them: no two windows share one.
+    whole = subject.now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    step = timedelta(minutes=round(options.window_minutes))
     found = []
     for place in range(options.windows):
-        until = subject.now - place * step
+        until = whole - place * step
         seen = await traffic.window(subject.session, subject.model, subject.version, "active", until - step, until)
         found.append(_told(seen, subject.reference, options))
     known = subject.reference.get("columns", {})

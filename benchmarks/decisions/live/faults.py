@@ -8,7 +8,7 @@ import psycopg
 
 from app.cli.embedded.folder import LOOPBACK, Servers
 from app.cli.embedded.postgres import DATABASE, USER
-from app.tick import LOCK
+from app.tick import WATCH_LOCK
 from benchmarks.report import progress
 from benchmarks.service import Service, until
 
@@ -19,10 +19,10 @@ WHO_TICKS = """
 
 
 def kill_who_ticks(service: Service) -> None:
-    """kill -9 of the API process that holds the ticker's lock. `refit up` starts it again."""
+    """kill -9 of the API process that holds the lock of those who watch. `refit up` starts it again."""
     ticker = until(lambda: _who_ticks(service), "an API process that ticks", every=0.002)
     ticker.kill()
-    progress(f"killed the process {ticker.pid}, which held the ticker's lock")
+    progress(f"killed the process {ticker.pid}, which held the lock of those who watch")
 
 
 def restart_postgres(service: Service) -> float:
@@ -37,7 +37,7 @@ def restart_postgres(service: Service) -> float:
 
 def _who_ticks(service: Service) -> psutil.Process | None:
     with _connection(service) as connection:
-        ports = {port for (port,) in connection.execute(WHO_TICKS, [LOCK])}
+        ports = {port for (port,) in connection.execute(WHO_TICKS, [WATCH_LOCK])}
     if not ports:
         return None
     return next((each for each in service.processes("app.main") if ports & _ports(each)), None)
