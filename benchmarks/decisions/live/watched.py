@@ -14,6 +14,8 @@ from benchmarks.service import until
 ROWS, FEW = 300, 5
 MOST_SECONDS = 10.0
 SHORT_MINUTES = 0.5
+# Of the rows of the version before would come its bytes, which nobody stages.
+MORE_ROWS = 4_000
 ENDS = ("passed", "rolled_back", "held", "inconclusive")
 Between = Callable[[Model], None]
 
@@ -68,7 +70,7 @@ def for_a_moment(good: Model, quiet: Model) -> Iterator[Figure]:
     """Two good versions with half a minute each: the first is asked and labelled, the second nobody asks."""
     good.define(watch={"minutes": SHORT_MINUTES})
     quiet.define(watch={"minutes": SHORT_MINUTES})
-    number, silent = good.train(), quiet.reload()["active"]
+    number, silent = good.train(rows=MORE_ROWS), quiet.reload()["active"]
     good.reload()
     good.tell(*[good.ask(50) for _ in range(30)])
     passed = good.watch_of(number, *ENDS)
