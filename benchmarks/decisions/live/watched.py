@@ -31,6 +31,8 @@ def bad(model: Model, what: str, between: Between | None = None) -> Iterator[Fig
     joined = model.states()["joined"]
     few = model.ask(FEW)
     model.tell(few, late)
+    # What a replica answered in the second before kill -9 goes with it, as docs/api.md says.
+    until(lambda: model.states()["joined"] == joined + FEW + ROWS, "the answers to be written down")
     if between:
         between(model)
     asked = model.ask(ROWS)
