@@ -190,7 +190,7 @@ async def agreeing(sessions: Sessions, model: str) -> ModelSlots:
         of_model = select(SlotHistory).where(SlotHistory.model == model).order_by(SlotHistory.id)
         history = (await session.scalars(of_model)).all()
         recorded = select(Event.kind).where(Event.model == model, Event.kind.startswith("slots.")).order_by(Event.id)
-        events = (await session.scalars(recorded)).all()
+        events = [kind for kind in (await session.scalars(recorded)).all() if kind != "slots.put_off"]
     assert events == [f"slots.{change.action}" for change in history]
     assert [change.revision for change in history] == list(range(1, row.revision + 1))
     active, generation = None, 0
