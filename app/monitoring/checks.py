@@ -67,7 +67,8 @@ async def check_due(session: AsyncSession, settings: Settings) -> list[TrainingJ
 async def check(
     session: AsyncSession, settings: Settings, applied: Applied, *, only_due: bool = False, trigger: bool = True
 ) -> tuple[list[Checked], list[TrainingJob]]:
-    """Runs a model's monitors and writes down what they found; with `trigger` makes a job of what is breached."""
+    """Runs a model's monitors, writes down what they found, and makes a job of what is breached; without `trigger` only
+    says what they find. With `only_due` nothing, where somebody else is at it."""
     if not await _lock(session, applied.model, wait=not only_due):
         return [], []
     now = await _now(session)
@@ -76,11 +77,10 @@ async def check(
     due = {name: o for name, o in watched.items() if not only_due or _due_at(known.get(name), o, now) <= now}
     subject = await _subject(session, settings.store, applied.model, now)
     found = [await _look(subject, applied.model, name, options, known.get(name)) for name, options in due.items()]
-    if trigger:
-        found, jobs = await _trigger(session, settings, applied, found, due)
-    else:
+    if not trigger:
         # Who only looks neither postpones the next check nor takes back what came of the last one.
         return found, []
+    found, jobs = await _trigger(session, settings, applied, found, due)
     for each in found:
         await _keep(session, each, known.get(each.name), due[each.name], subject, now)
     await _forget(session, applied.model, known.keys() - watched.keys())
