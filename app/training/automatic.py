@@ -92,7 +92,7 @@ async def no_candidate_waits(session: AsyncSession, applied: Applied) -> Check:
         value=waiting,
         required=None,
         message="No candidate waits." if passed else said,
-        remedy=f"Reload it (refit reload {applied.model}); `refit history {applied.model}` says what keeps it.",
+        remedy=f"Reload it (refit reload {applied.model}); GET /events?kind=slots.put_off says what keeps it.",
         binds="automatic",
     )
 

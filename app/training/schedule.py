@@ -27,9 +27,9 @@ from app.training.schemas import TriggerRequest
 from app.training.tables import ScheduleFire, TrainingJob
 
 SCHEDULER = Principal("schedule", "schedule", frozenset({Role.TRAINER}))
-# Somebody ticks each second; a restart of them all may take so long, and misses nothing.
 log = logging.getLogger(__name__)
 
+# Somebody ticks each second; a restart of them all may take so long, and misses nothing.
 PUNCTUAL = timedelta(minutes=1)
 SHOWN = 3
 
