@@ -13,6 +13,7 @@ import app.monitoring.tables
 import app.notifications.tables
 import app.records.tables
 import app.registry.tables
+import app.signoff.tables
 import app.traffic.tables
 import app.training.tables
 import app.trials.tables

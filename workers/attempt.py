@@ -33,7 +33,10 @@ def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: P
     if job.dry_run:
         strategy = {"strategy": job.strategy, "base": run.base.version if run.base else None}
         return {"outcome": "plan", "plan": pipeline.plan(run) | strategy}
-    candidate = with_strategy(pipeline.train(run), base)
+    trained = pipeline.train(run)
+    if trained is None:
+        return {"outcome": "data"}
+    candidate = with_strategy(trained, base)
     with run.stage("publish"):
         manifest = artifacts.publish(store, candidate.folder, _manifest(inputs, candidate))
     with run.stage("gate"):
@@ -132,7 +135,7 @@ def _seen(store: Path, inputs: Inputs, holdout: pa.Table, base: int | None) -> S
 
 def _load(store: Path, digest: str) -> Predictor:
     folder, manifest = artifacts.verify(store, digest)
-    return runtimes.load(manifest.format, folder)
+    return runtimes.load_predictor(manifest.format, folder)
 
 
 def _load_incumbent(store: Path, incumbent: ModelVersion | None) -> Predictor | None:

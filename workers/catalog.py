@@ -18,6 +18,7 @@ async def publish(session: AsyncSession) -> None:
             "params_schema": found.params.model_json_schema(),
             "stages": [[stage, share] for stage, share in found.stages.items()],
             "incremental": found.incremental,
+            "costly": found.costly,
             "published_at": clock(),
         }
         upsert = insert(ModelType).values(name=name, **row)

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from app.definitions.schemas import Strategy
 from app.gate.criteria import Gate
 from app.runtimes.schema import InputSchema, TextInput
 
@@ -127,6 +128,9 @@ class Run:
     gate: Gate  # what will be asked of the candidate, so that a threshold can aim at it
     report: Reporter
     base: Base | None = None
+    preference: TrainingData | None = None  # what is preferred to what, where the definition says so
+    stages: frozenset[str] | None = None  # those that were asked for, to be run or run again; None: all
+    strategy: Strategy = "full"
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -154,10 +158,12 @@ class Pipeline:
     summary: str
     queue: str
     params: type[Params]
-    stages: Mapping[str, float]  # name → its rough share of the whole time; progress and ETA are weighted with it
-    train: Callable[[Run], Candidate]
+    stages: Mapping[str, float]  # name → its rough share of the whole time, for progress and ETA
+    train: Callable[[Run], Candidate | None]  # None: the stages that were asked for leave nothing to publish
     plan: Callable[[Run], dict[str, Any]]  # for a dry run: what would be done and its estimated cost; trains nothing
     incremental: bool = False  # `train` can start from `run.base`
+    costly: bool = False  # a training needs the token of a dry run, and REFIT_TRAINING_ENABLED must name the type
+    keeps_checkpoints: bool = False  # what its stages left stays for a later job; retention takes it
 
 
 def names() -> list[str]:

@@ -17,9 +17,11 @@ class Progress:
         self, stages: Mapping[str, float], tell: Callable[[dict[str, Any]], None], *, labels: bool = False
     ) -> None:
         before = BEFORE | (LABEL if labels else {})
-        left = max(0.0, 1.0 - sum(before.values()) - sum(AFTER.values()))
+        # A pipeline that names the last stage by itself has said how long it all takes.
+        after = {} if "publish" in stages else AFTER
+        left = max(0.0, 1.0 - sum(before.values()) - sum(after.values()))
         whole = sum(stages.values()) or 1.0
-        self._shares = before | {name: left * share / whole for name, share in stages.items()} | AFTER
+        self._shares = before | {name: left * share / whole for name, share in stages.items()} | after
         self._tell = tell
         self._done = 0.0
         self._stage: str | None = None

@@ -15,10 +15,16 @@ class DataVersion(Base):
     """One immutable snapshot of a model's data; `snapshots/<digest>.parquet` holds its rows. Never changed."""
 
     __tablename__ = "data_versions"
-    __table_args__ = (Index(None, "model", "created_at"),)
+    __table_args__ = (
+        Index(None, "model", "created_at"),
+        CheckConstraint("role IN ('training', 'preference')", name="role_is_known"),
+    )
 
     model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
     digest: Mapped[str] = mapped_column(primary_key=True, comment="sha256 of the Parquet file")
+    role: Mapped[str] = mapped_column(
+        server_default=text("'training'"), comment="training, or preference: what is preferred to what"
+    )
     rows: Mapped[int]
     counts: Mapped[dict[str, Any]] = mapped_column(comment="rows by split: train, validation, holdout, retired")
     dropped: Mapped[dict[str, Any]] = mapped_column(comment="rows left out, by what they lack: label, key, time, text")

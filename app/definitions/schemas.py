@@ -28,8 +28,8 @@ from app.monitoring.monitors import options_of as monitor_of
 from app.runtimes.schema import Label, named
 from app.schemas import FreeJson, Strict
 
-# Every row trains from nothing, or what is active is trained on.
-Strategy = Literal["full", "incremental"]
+# Every row trains from nothing, or what is active is trained on, or somebody else has trained: it is fetched.
+Strategy = Literal["full", "incremental", "pull"]
 
 MonitorName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -67,6 +67,9 @@ class Prerequisites(Strict):
     data_quality: bool = Field(True, description="refuse while the last day has a critical quality report")
     no_open_p1: bool = Field(True, description="refuse while a P1 incident is open")
     live_worker: bool = Field(False, description="refuse while no live worker serves the queue; else it is a warning")
+    confirmation: bool = Field(
+        True, description="of costly types: a training needs the token of a dry run; triggers by themselves have none"
+    )
 
 
 class Promotion(Strict):
@@ -81,6 +84,35 @@ class Logging(Strict):
 
     sample: float = Field(0, ge=0, le=1, description="share of the requests")
     keep_days: float = Field(7, gt=0, le=365)
+
+
+class Preference(Strict):
+    """Where the rows of preference learning come from: pairs, answers that people judged, or prompts alone.
+
+    They are a data version of their own.
+    """
+
+    data: SerializeAsAny[SourceOptions]
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def checked_by_its_source(cls, value: Any) -> Any:
+        return options_of(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def are_conversations(self) -> Self:
+        if self.data.chat is None:
+            raise ValueError("name the columns of the conversations in data.chat")
+        return self
+
+
+class Signoff(Strict):
+    """Who must have read answers of a version before it may be reloaded."""
+
+    count: int = Field(1, ge=0, le=20, description="people who approve; 0: nobody is asked")
+    role: Literal["viewer", "trainer", "operator", "admin"] = Field("operator", description="that each of them has")
+    prompts: int = Field(20, ge=1, le=500, description="on the evaluation sheet")
+    risk: str | None = Field(None, description="the column that orders the sheet, the highest first")
 
 
 class Triggers(Strict):
@@ -133,6 +165,8 @@ class Definition(Strict):
         default_factory=dict, max_length=100, description="rules that may trigger a job; they lie over the runbooks'"
     )
     triggers: Triggers = Field(default_factory=Triggers)
+    preference: Preference | None = Field(None, description="of language models: what is preferred to what")
+    signoff: Signoff | None = Field(None, description="people who must approve a version before its reload")
     logging: Logging = Field(default_factory=Logging)
 
     @field_validator("data", mode="before")
@@ -217,6 +251,11 @@ class Definition(Strict):
     @staticmethod
     def _monitor(name: str, told: dict[str, Any] | None) -> MonitorOptions | None:
         return None if told is None else monitor_of(DEFAULT_MONITORS.get(name, {}) | told)
+
+    @property
+    def generates(self) -> bool:
+        """Whether its versions answer with text."""
+        return self.data.chat is not None
 
     @property
     def gate_mode(self) -> Mode:

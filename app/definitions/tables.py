@@ -42,4 +42,7 @@ class ModelType(Base):
     incremental: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="whether a training can start from the active version"
     )
+    costly: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="off until allowed by name, and each training needs a dry run's token"
+    )
     published_at: Mapped[CreatedAt]

@@ -13,11 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeIs
 
+from app.runtimes.chat import Card, Completion, Conversation, Likelihood, Sampling, Upstream
 from app.runtimes.schema import Head, InputSchema, Label
 
 # What stands here beside the formats.
-READING = frozenset({"schema", "rows", "table", "texts"})
+READING = frozenset({"schema", "rows", "table", "texts", "chat"})
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,65 @@ class Predictor(Protocol):
         ...
 
 
+class Generator(Protocol):
+    """A loaded language model: what it answers is text. Every call is thread-safe and blocks.
+
+    Whoever drops the last reference to it ends what runs behind it, so that a stream which has begun ends on the
+    version that it began with; `close` ends it at once.
+    """
+
+    schema: InputSchema  # one column of prompts, no heads
+    is_quick: bool  # never
+    card: Card
+    upstream: Upstream  # where the serving plane sends chats
+    at_once: int  # so many answers are written side by side
+
+    def complete(self, conversation: Conversation, sampling: Sampling) -> Completion:
+        """The answer to a conversation. Raises runtimes.chat.Down, or ValueError where the prompt is too long."""
+        ...
+
+    def likelihood(self, conversation: Conversation, answer: str) -> Likelihood:
+        """How likely `answer` is to the version. Raises Down, or Unsupported where its server cannot tell."""
+        ...
+
+    def prompt_tokens(self, conversation: Conversation) -> list[int]:
+        """The token ids that the server reads: the rendered conversation. Raises Down, or Unsupported."""
+        ...
+
+    def smoke_inputs(self) -> list[Any]:
+        """Conversations that the version is smoke-tested with."""
+        ...
+
+    def close(self) -> None:
+        """Ends what runs behind it. Idempotent."""
+        ...
+
+
+Answerer = Predictor | Generator
+
+
 def names() -> list[str]:
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in READING)
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in READING and m.name[0] != "_")
 
 
-def load(format: str, folder: Path) -> Predictor:
-    """The predictor of a published artifact. Raises ValueError for an unknown format, or what the runtime raises."""
+def load(format: str, folder: Path) -> Answerer:
+    """The predictor, or the generator, of a published artifact.
+
+    Raises ValueError for an unknown format, or what the runtime raises.
+    """
     if format not in names():
         raise ValueError(f"no runtime for artifacts of format {format!r}; known are {', '.join(names())}")
-    predictor: Predictor = importlib.import_module(f"{__name__}.{format}").load(folder)
-    return predictor
+    loaded: Answerer = importlib.import_module(f"{__name__}.{format}").load(folder)
+    return loaded
+
+
+def load_predictor(format: str, folder: Path) -> Predictor:
+    """As `load`, where labels are predicted. Raises ValueError for the artifact of a language model, too."""
+    loaded = load(format, folder)
+    if is_generator(loaded):
+        raise ValueError(f"an artifact of format {format!r} answers with text, not with labels")
+    return loaded
+
+
+def is_generator(loaded: Answerer) -> TypeIs[Generator]:
+    return not loaded.schema.heads

@@ -2,13 +2,15 @@
 
 import json
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 Label = str | int | float | bool
+# The column of a language model.
+MESSAGES = "messages"
 
 
 def named(label: object) -> str:
@@ -56,14 +58,21 @@ class TextInput(BaseModel):
 class InputSchema(BaseModel):
     """The columns in the order that list rows have, and the heads, of which the first is the model's answer.
 
-    Where there is a `text`, all columns are text columns.
+    Where there is a `text`, all columns are text columns. Without heads it is a language model's: its one column is
+    `messages`, and it answers with text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     columns: tuple[Column, ...]
-    heads: tuple[Head, ...] = Field(min_length=1)
+    heads: tuple[Head, ...]
     text: TextInput | None = None
+
+    @model_validator(mode="after")
+    def answers_something(self) -> Self:
+        if not self.heads and [column.name for column in self.columns] != [MESSAGES]:
+            raise ValueError("a version without heads reads messages")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -86,3 +95,6 @@ class InputSchema(BaseModel):
     @cached_property
     def categorical(self) -> list[str]:
         return [c.name for c in self.columns if c.kind == "categorical"]
+
+
+CHAT_SCHEMA = InputSchema(columns=(Column(name=MESSAGES, kind="text"),), heads=())

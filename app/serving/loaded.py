@@ -52,7 +52,7 @@ def load(store: Path, number: int, artifact: str, p99_limit: float) -> Loaded:
     Raises ArtifactCorrupt, or what the runtime raises.
     """
     folder, manifest = artifacts.verify(store, artifact)
-    predictor = runtimes.load(manifest.format, folder)
+    predictor = runtimes.load_predictor(manifest.format, folder)
     profile = orjson.loads((folder / PROFILE).read_bytes()) if PROFILE in manifest.files else None
     return Loaded(number, predictor, smoke_test(predictor, p99_limit), profile)
 

@@ -13,7 +13,7 @@ from app.db import Base, CreatedAt, Serial
 # What a job is triggered by when a caller asks for it; everything else is automatic.
 MANUAL = "manual"
 STATES = ("queued", "running", "completed", "failed", "cancelled")
-STRATEGIES = ("full", "incremental")
+STRATEGIES = ("full", "incremental", "pull")
 
 
 class TrainingJob(Base):
@@ -49,11 +49,13 @@ class TrainingJob(Base):
     params: Mapped[dict[str, Any]] = mapped_column(
         comment="the definition's training parameters with the trigger's over them"
     )
-    strategy: Mapped[str] = mapped_column(server_default=text("'full'"), comment="as asked for: full, or incremental")
+    strategy: Mapped[str] = mapped_column(
+        server_default=text("'full'"), comment="as asked for: full, incremental, pull"
+    )
     equality: Mapped[str] = mapped_column(comment="digest of what makes two jobs equal, for coalescing")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
     stages: Mapped[list[str] | None] = mapped_column(
-        ARRAY(Text), comment="null: all; snapshot, label: only a data version is made"
+        ARRAY(Text), comment="null: all; snapshot, label: only a data version is made; else stages of the type"
     )
     labelling: Mapped[dict[str, Any] | None] = mapped_column(comment="LabelOptions, where the rows are labelled first")
     queue: Mapped[str]
@@ -65,6 +67,7 @@ class TrainingJob(Base):
     note: Mapped[str | None]
     forced: Mapped[bool] = mapped_column(server_default=text("false"))
     overridden: Mapped[list[Any] | None] = mapped_column(comment="the checks that force passed over, with figures")
+    confirms: Mapped[int | None] = mapped_column(comment="the dry run whose token the trigger brought")
     min_new_samples: Mapped[int] = mapped_column(server_default=text("0"), comment="0 where forced")
     checkpoint_of: Mapped[int | None] = mapped_column(comment="the job whose checkpoints this one continues")
 
@@ -83,6 +86,7 @@ class TrainingJob(Base):
 
     # What it tells while it runs, and in the end
     data_digest: Mapped[str | None] = mapped_column(comment="the data version it really took")
+    preference_digest: Mapped[str | None] = mapped_column(comment="the data version of preferences it really took")
     base: Mapped[int | None] = mapped_column(comment="the version that an incremental one starts from")
     stage: Mapped[str | None]
     progress: Mapped[float] = mapped_column(server_default=text("0"))
@@ -93,12 +97,13 @@ class TrainingJob(Base):
     comparison: Mapped[dict[str, Any] | None]
     gate: Mapped[dict[str, Any] | None]
     plan: Mapped[dict[str, Any] | None]
+    confirmation: Mapped[str | None] = mapped_column(comment="of a dry run: the token that confirms its plan")
     error: Mapped[dict[str, Any] | None]
     version: Mapped[int | None]
 
 
-# A version is to come of it: neither a plan alone nor a data version alone.
-TRAINS = ~TrainingJob.dry_run & TrainingJob.stages.is_(None)
+# A version is to come of it: neither a plan alone nor a data version nor single stages alone.
+TRAINS = ~TrainingJob.dry_run & (TrainingJob.stages.is_(None) | TrainingJob.stages.contains(["publish"]))
 
 
 class IdempotencyKey(Base):

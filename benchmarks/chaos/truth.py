@@ -142,6 +142,6 @@ def _references(
 
 def _answers(store: Path, artifact: str, batches: Sequence[Sequence[Json]]) -> list[bytes]:
     folder, manifest = artifacts.verify(store, artifact)
-    predictor = runtimes.load(manifest.format, folder)
+    predictor = runtimes.load_predictor(manifest.format, folder)
     answered = [predictor.predict(to_batch(list(batch), predictor.schema))[0].scores for batch in batches]
     return [np.asarray(scores, np.float64).tobytes() for scores in answered]

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from app.gate.criteria import Gate
-from app.runtimes import load
+from app.runtimes import load_predictor as load
 from app.runtimes.schema import TextInput
 from app.runtimes.table import to_batch
 from benchmarks.data import SHARED
@@ -154,6 +154,7 @@ def _train(
     run = Run(told, data, folder / "staging", checkpoints, shared, 1, 7, 1.0, Gate(), report, base)
     began = time.perf_counter()
     candidate = found.train(run)
+    assert candidate is not None
     took = time.perf_counter() - began
     return Trained(candidate, seconds[stage] if stage else took, _f1(candidate, data))
 

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.runtimes import Batch, load, names
+from app.runtimes import Batch, names
+from app.runtimes import load_predictor as load
 from app.runtimes.onnx import decide
 from app.runtimes.rows import to_batch
 from app.runtimes.schema import Column, Head, InputSchema

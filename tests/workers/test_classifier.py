@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.runtimes import load
+from app.runtimes import load_predictor as load
 from app.runtimes.rows import to_batch
 from app.runtimes.table import to_batch as table_batch
 from tests.workers.runs import customers, data_of, news_of, run_of

@@ -8,7 +8,7 @@ import pyarrow.csv
 import pytest
 
 from app.gate.criteria import DEFAULT_CRITERIA
-from app.runtimes import load
+from app.runtimes import load_predictor as load
 from app.runtimes.table import to_batch
 from tests.workers.runs import data_of, run_of
 from workers.ml.classes import indices_of

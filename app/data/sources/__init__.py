@@ -22,6 +22,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.data.chats import PROMPT, ChatOptions
 from app.data.texts import TextOptions
 from app.runtimes.schema import Label
 
@@ -39,7 +40,9 @@ class SourceOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
 
     source: str
-    label: str | list[str] = Field(description="the column to predict, or several, where the type predicts several")
+    label: str | list[str] = Field(
+        default_factory=list, description="the column to predict, or several, where the type predicts several"
+    )
     labels: list[Label] | dict[str, list[Label]] | None = Field(
         None, description="every label there is, or those of each label column; a row with another one is refused"
     )
@@ -51,6 +54,9 @@ class SourceOptions(BaseModel):
     categorical: list[str] = Field(default_factory=list, description="numbers that are names, such as a postcode")
     text: TextOptions | None = Field(
         None, description="the columns that are read as one text; then they are the features"
+    )
+    chat: ChatOptions | None = Field(
+        None, description="the columns of conversations, for a language model; in place of label and features"
     )
 
     @model_validator(mode="after")
@@ -71,7 +77,7 @@ class SourceOptions(BaseModel):
 
     @model_validator(mode="after")
     def labels_are_of_its_columns(self) -> "SourceOptions":
-        if len(set(self.label_columns)) < len(self.label_columns) or not self.label_columns:
+        if len(set(self.label_columns)) < len(self.label_columns) or not (self.label_columns or self.chat):
             raise ValueError("label names one column, or several that differ")
         if isinstance(self.labels, list) and len(self.label_columns) > 1:
             raise ValueError("with several label columns, write labels as {column: [label, …]}")
@@ -80,13 +86,23 @@ class SourceOptions(BaseModel):
             raise ValueError(f"labels speaks of {', '.join(unknown)}, which is no label column")
         return self
 
+    @model_validator(mode="after")
+    def chats_are_the_features(self) -> "SourceOptions":
+        if self.chat is not None and (self.label or self.labels or self.features or self.categorical or self.text):
+            raise ValueError("data.chat says what is asked and answered; leave label, labels, features, text out")
+        return self
+
     @property
     def label_columns(self) -> tuple[str, ...]:
+        if self.chat is not None:
+            return self.chat.label_columns
         return (self.label,) if isinstance(self.label, str) else tuple(self.label)
 
     @property
     def feature_columns(self) -> list[str] | None:
         """The features that the definition names; None where all other columns are."""
+        if self.chat is not None:
+            return [PROMPT]
         return self.features if self.text is None else self.text.columns
 
     @property
