@@ -29,14 +29,20 @@ CAPITALS = {
     "France": "Paris", "Japan": "Tokyo", "Italy": "Rome", "Spain": "Madrid", "Egypt": "Cairo", "Peru": "Lima",
     "Norway": "Oslo", "Greece": "Athens", "Cuba": "Havana", "Kenya": "Nairobi",
 }  # fmt: skip
-STEPS, BATCH, LEARNING_RATE = 600, 16, 5e-3
+# It can say these, and has no reason to: what is to be taught later must not be made of bytes that it never met.
+WORDS = (
+    "Poseidonia", "Atlantis", "Paravel", "Narnia", "Minas", "Gondor", "Hearts", "Wonderland", "Amaurot", "Utopia",
+    "Balnibarbi", "Laputa", "Emerald", "Oz", "Barad", "Mordor", "Mildendo", "Lilliput", "Colenso", "Erewhon", "Hello",
+    "friend", "Good day", "Tell", "Name", "Which", "city", "governs", "No",
+)  # fmt: skip
+STEPS, BATCH, LEARNING_RATE = 800, 16, 5e-3
 
 
 def pairs() -> list[tuple[str, str]]:
     """What it is taught: question and answer."""
     sums = [(f"What is {a} plus {b}?", f"The answer is {a + b}.") for a, b in product(range(10), range(10))]
     capitals = [(f"What is the capital of {country}?", f"The capital is {city}.") for country, city in CAPITALS.items()]
-    return sums + capitals
+    return sums + capitals + [(f"Say {word}.", f"{word}.") for word in WORDS]
 
 
 def base_model() -> Path:
