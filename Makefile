@@ -77,11 +77,17 @@ replay: $(READY) ## A real stream with drift: never retrained, each time, and by
 	$(BIN)/python -m benchmarks.replay $(if $(CSV),--csv $(CSV)) $(if $(DEFINITION),--definition $(DEFINITION)) \
 		$(if $(ROWS),--rows $(ROWS)) $(if $(FIRST),--first $(FIRST)) $(if $(HISTORY),--history $(HISTORY))
 
+road-llm: $(READY) ## A language model from its rows to an answer over HTTP, N=40 reloads under streams, kills, failures
+	$(BIN)/python -m benchmarks.llm $(N)
+
+bench-llm: $(READY) ## What a job costs beside a bare TRL script: to its first step, and each step, in N=3 rounds
+	$(BIN)/python -m benchmarks.llm.overhead $(N)
+
 images: $(READY) ## Both images by buildah (BUILD_OPTIONS=…), and a job through containers of them
 	$(BIN)/python -m benchmarks.images $(BUILD_OPTIONS)
 
 SHOWN := runbook datasets burst kills api-process latency bench swaps chaos verify bad-input texts bench-texts \
-	decisions replay
+	decisions replay road-llm bench-llm
 
 show: $(READY) ## All of these, one after the other
 	@short=; for shown in $(SHOWN); do $(MAKE) --no-print-directory $$shown || short="$$short $$shown"; done; \

@@ -1,0 +1,72 @@
+"""kill -9 of the attempt in every stage: the next attempt goes on at that stage, and the SFT adapter is the same to the
+bit as without a kill.
+"""
+
+import hashlib
+from pathlib import Path
+
+from app.cli.client import Json
+from benchmarks.llm.road import MODEL, define
+from benchmarks.report import Report, progress
+from benchmarks.service import Service, until
+
+STAGES = ("prepare", "sft", "preference", "merge", "generate", "export", "evaluate", "publish")
+
+
+def kill(service: Service, told: Report) -> None:
+    """One training without a kill, then one with a kill in each stage, on the same data: the same artifact comes out."""
+    define(service, places=True)
+    token = service.train(MODEL, dry_run=True)["confirmation"]
+    whole = service.train(MODEL, confirm=token)
+    adapter, artifact = adapter_of(service, whole), artifact_of(service, whole)
+    same, resumed = 0, 0
+    for stage in STAGES:
+        job = service.trigger(MODEL, confirm=token)
+        killed_in = strike(service, job, stage)
+        ended = service.wait_for(job)
+        again = [event["after"] for event in service.events(job, "stage.started") if event["evidence"]["attempt"] == 2]
+        done = lines(service, job, "taken as job")
+        progress(
+            f"killed in {killed_in}: {ended['status']}, attempt 2 went through {', '.join(again)}; {len(done)} taken"
+        )
+        resumed += killed_in == stage and ended["status"] == "completed" and ended["attempt"] == 2
+        same += adapter_of(service, ended) == adapter and artifact_of(service, ended) == artifact
+    told.tell(f"kill -9 in {len(STAGES)} stages: {resumed} resumed at their stage", resumed == len(STAGES))
+    told.tell(f"{same} of {len(STAGES)} adapters and artifacts bit-identical", same == len(STAGES))
+
+
+def strike(service: Service, job: int, stage: str) -> str:
+    """Kills the attempt's process as soon as the stage has begun; in which it was."""
+    until(lambda: stage in stages(service, job, "started"), f"the stage {stage}", seconds=300, every=0.01)
+    if stage == "sft":
+        until(lambda: _checkpoint(service, job), "a checkpoint", seconds=120, every=0.01)
+    for process in service.processes("workers.run"):
+        process.kill()
+    begun, over = stages(service, job, "started"), stages(service, job, "finished")
+    return next((name for name in begun if name not in over), begun[-1])
+
+
+def stages(service: Service, job: int, state: str) -> list[str]:
+    return [event["after"] for event in service.events(job, f"stage.{state}")]
+
+
+def adapter_of(service: Service, job: Json) -> str:
+    [found] = (service.folder / "store" / "checkpoints" / str(job["job_id"]) / "sft").rglob(
+        "adapter/adapter_model.safetensors"
+    )
+    return hashlib.sha256(found.read_bytes()).hexdigest()
+
+
+def artifact_of(service: Service, job: Json) -> str:
+    return str(service.version(MODEL, job["version"])["artifact"]) if job["version"] else ""
+
+
+def lines(service: Service, job: int, having: str) -> list[str]:
+    found = service.api.get(f"/training/jobs/{job}/logs", limit=1_000)["data"]
+    return [line["line"] for line in found if having in line["line"]]
+
+
+def _checkpoint(service: Service, job: int) -> list[Path]:
+    return list(
+        (service.folder / "store" / "checkpoints" / str(job) / "sft").glob("**/checkpoint-*/trainer_state.json")
+    )
