@@ -58,8 +58,7 @@ def definition(folder: Path, rows: list[dict[str, Any]], chat: dict[str, Any], *
 async def taken(folder: Path, definition: Definition, previous: DataVersion | None = None, **more: Any) -> DataVersion:
     table = await find(definition.data.source).read(definition.data, READING)
     store = folder / "store"
-    version = await take("helpdesk", table, definition, store=store, previous=previous, job_id=None, **more)
-    return version
+    return await take("helpdesk", table, definition, store=store, previous=previous, job_id=None, **more)
 
 
 def asked(n: int) -> list[dict[str, Any]]:
@@ -143,7 +142,7 @@ def test_a_conversation_that_is_too_long_is_refused_and_never_cut() -> None:
 
 def test_a_column_that_would_be_pushed_out_is_refused_unless_it_is_ignored() -> None:
     rows = [{"question": "?", "answer": "a", "prompt": "of another kind"}]
-    with pytest.raises(Invalid, match="'prompt' that data.chat does not name") as refused:
+    with pytest.raises(Invalid, match=r"'prompt' that data\.chat does not name") as refused:
         canonical(rows, ASKED)
     assert refused.value.code == "column_reserved"
     assert json.loads(canonical(rows, ASKED, ignore=["prompt"])[0]["prompt"]) == say("?")
@@ -285,7 +284,7 @@ def test_a_change_of_what_names_a_row_is_refused(tmp_path: Path) -> None:
     before = definition(tmp_path, asked(9), ASKED)
     check_change(before, definition(tmp_path, asked(9), ASKED | {"longest": 50}, data={"ignore": ["risk"]}))
     for chat in (ASKED | {"system": "rules"}, ASKED | {"prompt": "other"}):
-        with pytest.raises(Refused, match=r"data.chat changes"):
+        with pytest.raises(Refused, match=r"data\.chat changes"):
             check_change(before, definition(tmp_path, asked(9), chat))
     keyed = [definition(tmp_path, asked(9), chat, data={"key": "id"}) for chat in (ASKED, ASKED | {"system": "rules"})]
     check_change(*keyed)
@@ -326,16 +325,17 @@ async def test_posted_conversations_may_be_messages_and_a_bad_one_is_named_at_on
         table = await find("samples").read(options_of(data), Reading(session, "helpdesk"))
     told = conversations.canonical(table, options_of(data))
     assert told["prompt"].to_pylist() == ['[{"role":"user","content":"Hi?"}]'] * 2
-    bad = [
+    odd = {"role": "user", "content": "?", "x\ud800": None}
+    bad: list[dict[str, Any]] = [
         {"question": say("a", "b"), "answer": "c"},
         {"question": "?"},
-        {"question": [{"role": "user", "x\ud800": None}]},
+        {"question": [odd], "answer": "c"},
     ]
     body = json.dumps({"rows": [row | {"id": n} for n, row in enumerate(bad)]})
     refused = await client.post("/data/samples", content=body, headers={"content-type": "application/json"})
     assert refused.status_code == 422
     fields = {error["field"] for error in refused.json()["errors"]}
-    assert {"rows.0.question", "rows.1.answer", "rows.2.answer"} <= fields
+    assert {"rows.0.question", "rows.1.answer", "rows.2.question"} <= fields
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not on this machine")

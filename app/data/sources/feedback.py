@@ -26,14 +26,15 @@ JUDGED = """
     JOIN feedback AS said ON said.request = log.request AND said.model = log.model
     WHERE log.model = :model
       AND said.kind = 'accepted' AND said.state <> 'invalid'
-      AND jsonb_typeof(log.rows -> said.row -> 'messages') = 'array'
-      AND btrim(log.answers -> 'completions' ->> said.row, E' \\t\\r\\n') <> ''
+      AND jsonb_typeof(log.rows -> CAST(said."row" AS int) -> 'messages') = 'array'
+      AND btrim(log.answers -> 'completions' ->> CAST(said."row" AS int), E' \\t\\r\\n') <> ''
 """
 READ = text(f"""
-    SELECT CAST(log.rows -> said.row -> 'messages' AS text), log.answers -> 'completions' ->> said.row,
-           said.value = 'true'::jsonb, said.at, log.version, replace(CAST(log.request AS text), '-', ''), said.row
+    SELECT CAST(log.rows -> CAST(said."row" AS int) -> 'messages' AS text),
+           log.answers -> 'completions' ->> CAST(said."row" AS int),
+           said.value = 'true'::jsonb, said.at, log.version, replace(CAST(log.request AS text), '-', ''), said."row"
     {JUDGED}
-    ORDER BY said.at, log.request, said.row
+    ORDER BY said.at, log.request, said."row"
 """)
 COUNT = text(f"""
     SELECT count(*) {JUDGED}
