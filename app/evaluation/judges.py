@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import orjson
 from pydantic import Field
 
-from app.data.endpoint import Endpoint
+from app.data.endpoint import Endpoint, NoAnswer
 from app.data.language_model import EndpointOptions
 from app.runtimes.chat import Conversation
 
@@ -40,8 +40,17 @@ async def judge(options: JudgeOptions, items: Sequence[Item]) -> list[float]:
 
     Raises EndpointDown where the judge is, and NoAnswer where it has no fit score for one of them, after all attempts.
     """
+    told = await scores(options, items)
+    unfit = next((one for one in told if isinstance(one, NoAnswer)), None)
+    if unfit is not None:
+        raise unfit
+    return [one for one in told if not isinstance(one, NoAnswer)]
+
+
+async def scores(options: JudgeOptions, items: Sequence[Item]) -> list[float | NoAnswer]:
+    """As `judge`, with the reason in the place of each score that it could not give. Raises EndpointDown."""
     async with Endpoint(options) as endpoint:
-        asking = [asyncio.create_task(score(endpoint, options.rubric, item)) for item in items]
+        asking = [asyncio.create_task(_score(endpoint, options.rubric, item)) for item in items]
         try:
             return await asyncio.gather(*asking)
         finally:
@@ -50,9 +59,11 @@ async def judge(options: JudgeOptions, items: Sequence[Item]) -> list[float]:
             await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def score(endpoint: Endpoint, rubric: str, item: Item) -> float:
-    """The score of one answer. Raises EndpointDown and NoAnswer."""
+async def _score(endpoint: Endpoint, rubric: str, item: Item) -> float | NoAnswer:
     conversation, reference, answer = item
     shown = orjson.dumps({"conversation": list(conversation), "reference": reference, "answer": answer}).decode()
-    told = await endpoint.ask(ASKED.format(rubric=rubric), shown, SCHEMA)
+    try:
+        told = await endpoint.ask(ASKED.format(rubric=rubric), shown, SCHEMA)
+    except NoAnswer as error:
+        return error
     return float(told["score"])
