@@ -16,14 +16,14 @@ def asked(question: str) -> str:
     return written([{"role": "user", "content": question}])
 
 
-def rows_of(labels: tuple[str, ...], **columns: list[Any]) -> TrainingData:
-    """A data version of conversations, of which every row is a training row."""
+def rows_of(labels: tuple[str, ...], *, split: str = "train", **columns: list[Any]) -> TrainingData:
+    """A data version of conversations, all of them in one split."""
     table = pa.table(columns)
-    split = pa.chunked_array([pa.array(["train"] * len(table), pa.string())])
-    return data_of(table, labels=labels, features=("prompt",), split=split)
+    splits = pa.chunked_array([pa.array([split] * len(table), pa.string())])
+    return data_of(table, labels=labels, features=("prompt",), split=splits)
 
 
-def run_of(folder: Path, preference: TrainingData | None = None, **params: Any) -> Run:
+def run_of(folder: Path, preferred: TrainingData | None = None, **params: Any) -> Run:
     made = {name: folder / name for name in ("staging", "checkpoints", "shared")}
     for path in made.values():
         path.mkdir(parents=True, exist_ok=True)
@@ -38,5 +38,5 @@ def run_of(folder: Path, preference: TrainingData | None = None, **params: Any) 
         memory_scale=1.0,
         gate=Gate(),
         report=News(),
-        preference=preference,
+        preference=preferred,
     )
