@@ -21,11 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import db
 from app.queue import Bell
+from app.registry import artifacts
 from app.settings import settings
 from app.tick import keep_ticking
 from app.training import state
 from app.training.tables import TrainingJob, Worker
 from workers import catalog, gpus
+from workers.borrowing import give_back_what_was_left
 from workers.supervise import Attempt
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class Dispatcher:
             for work in (
                 self._keep_registered(),
                 self._look_at_gpus(),
+                self._give_back(),
                 self._poll(),
                 keep_ticking(self._sessions, self._settings, bell),
             )
@@ -149,6 +152,16 @@ class Dispatcher:
         """Beside the lease: a driver that hangs must not cost the worker its life."""
         while True:
             self._gpus = await asyncio.to_thread(gpus.present)
+            await asyncio.sleep(GPU_SECONDS)
+
+    async def _give_back(self) -> None:
+        """What attempts took on this machine that were killed, also by the end of an earlier worker."""
+        shared = artifacts.shared_of(self._settings.store)
+        while True:
+            try:
+                await asyncio.to_thread(give_back_what_was_left, shared, log.warning)
+            except (OSError, ValueError) as error:
+                log.warning("could not see what is to be given back (%s); trying again", error)
             await asyncio.sleep(GPU_SECONDS)
 
     async def _sign_on(self, session: AsyncSession) -> None:

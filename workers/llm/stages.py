@@ -47,7 +47,7 @@ def do(run: Run, name: str, stage: Stage, done: Mapping[str, Done]) -> Done:
 
     Raises PipelineError `stage_missing` where it was not asked for and was never done, and what its work raises.
     """
-    key = _key(name, run.data.digest, stage.depends_on(run.params), [before.key for before in done.values()])
+    key = _key(name, _data(run, name), stage.depends_on(run.params), [before.key for before in done.values()])
     folder, record = run.checkpoints / name, run.checkpoints / f"{name}.json"
     known = _read(record)
     with run.stage(name):
@@ -90,7 +90,13 @@ def _job(run: Run) -> int:
     return int(run.folder.parent.name)
 
 
-def _key(name: str, data: str, depends_on: Mapping[str, Any], before: list[str]) -> str:
+def _data(run: Run, name: str) -> list[str]:
+    """The digests of the data that it reads."""
+    preferred = run.preference.digest if name == "preference" and run.preference else None
+    return [run.data.digest, *([preferred] if preferred else [])]
+
+
+def _key(name: str, data: list[str], depends_on: Mapping[str, Any], before: list[str]) -> str:
     told = orjson.dumps([name, data, depends_on, before], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(told).hexdigest()
 

@@ -1,0 +1,150 @@
+"""What GRPO and RLOO are rewarded by, as TRL asks it: answers in, one number each out."""
+
+import asyncio
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.data.endpoint import EndpointDown, NoAnswer
+from app.evaluation.judges import JudgeOptions, scores
+from app.runtimes.chat import Conversation, Message
+from workers.llm.params import Reward
+from workers.pipeline import PipelineError
+
+# By answer, and the answer that is known to be good.
+Compared = Callable[[str, str], float]
+# TRL's: prompts, completions, completion_ids and the data's other columns, all by name; one number a completion.
+RewardFunction = Callable[..., list[float]]
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+
+
+def exact_match(answer: str, reference: str) -> float:
+    """1 where both are the same words (SQuAD's normal form: Rajpurkar et al. 2016)."""
+    return float(_words(answer) == _words(reference))
+
+
+def token_f1(answer: str, reference: str) -> float:
+    """Harmonic mean of precision and recall of the words, as SQuAD counts them; 1 where neither has any."""
+    told, wanted = Counter(_words(answer)), Counter(_words(reference))
+    shared = sum((told & wanted).values())
+    if not told or not wanted:
+        return float(told == wanted)
+    return 2 * shared / (sum(told.values()) + sum(wanted.values()))
+
+
+def number_match(answer: str, reference: str) -> float:
+    """1 where the last numbers are equal; what follows `####`, as gsm8k ends its answers, counts before any other."""
+    told, wanted = _number(answer), _number(reference)
+    return float(told is not None and told == wanted)
+
+
+COMPARED: dict[str, Compared] = {"exact_match": exact_match, "token_f1": token_f1, "number_match": number_match}
+
+
+def needs_reference(reward: Reward) -> bool:
+    return reward.function in COMPARED
+
+
+def function_of(reward: Reward) -> RewardFunction:
+    """Of rows with a column `reference`. A judge's raises PipelineError `judge_unreachable`."""
+    if reward.function == "length":
+        return _length(reward.target)
+    if reward.function == "judge":
+        return _judged(_options(reward))
+    return _compared(COMPARED[reward.function])
+
+
+def try_out(reward: Reward, prompt: Conversation, reference: str) -> None:
+    """Before anything is loaded: a judge that is down says so now. Raises PipelineError `judge_unreachable`."""
+    answer = [*prompt, Message(role="assistant", content=reference)]
+    if reward.function == "judge":
+        function_of(reward)(prompts=[prompt], completions=[answer], reference=[reference])
+
+
+def _compared(compare: Compared) -> RewardFunction:
+    def reward(completions: Sequence[Conversation], reference: Sequence[str], **_: Any) -> list[float]:
+        return [compare(_text(told), wanted) for told, wanted in zip(completions, reference, strict=True)]
+
+    return reward
+
+
+def _length(target: int) -> RewardFunction:
+    """1 at `target` tokens, falling evenly to 0 at none and at twice as many."""
+
+    def reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+        return [max(0.0, 1 - abs(len(ids) - target) / target) for ids in completion_ids]
+
+    return reward
+
+
+def _judged(options: JudgeOptions) -> RewardFunction:
+    def reward(
+        prompts: Sequence[Conversation], completions: Sequence[Conversation], reference: Sequence[str], **_: Any
+    ) -> list[float]:
+        items = list(zip(prompts, reference, map(_text, completions), strict=True))
+        try:
+            told = asyncio.run(scores(options, items))
+        except EndpointDown as error:
+            raise _unreachable(error.message, error.remedy) from None
+        known = [None if isinstance(score, NoAnswer) else score for score in told]
+        return _without_gaps(known, [str(prompt) for prompt in prompts], options)
+
+    return reward
+
+
+def _without_gaps(scores: Sequence[float | None], prompts: Sequence[str], options: JudgeOptions) -> list[float]:
+    """An answer without a score gets the mean of the others to its prompt, so that it moves the policy nowhere."""
+    known = [told for told in scores if told is not None]
+    if not known:
+        raise _unreachable(
+            f"The judge {options.model} at {options.url} gave none of {len(scores)} answers a score.",
+            "Take a judge that can answer in JSON, or make the rubric plainer; then resume.",
+        )
+    by_prompt: dict[str, list[float]] = {}
+    for prompt, told in zip(prompts, scores, strict=True):
+        by_prompt.setdefault(prompt, []).extend([] if told is None else [told])
+    means = {prompt: _mean(told or known) for prompt, told in by_prompt.items()}
+    return [means[prompt] if told is None else told for prompt, told in zip(prompts, scores, strict=True)]
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def _options(reward: Reward) -> JudgeOptions:
+    told = {name: getattr(reward, name) for name in ("url", "model", "key", "rubric")}
+    try:
+        return JudgeOptions.model_validate(told)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        why = f"{fault['loc'][0]}: {fault['msg']}"
+        raise _unreachable(f"The judge cannot be asked: {why}.", "Correct preference.reward, then resume.") from None
+
+
+def _unreachable(message: str, remedy: str | None) -> PipelineError:
+    return PipelineError("judge_unreachable", message, remedy or "Start the judge, then resume the job.")
+
+
+def _text(completion: Conversation) -> str:
+    return completion[-1]["content"]
+
+
+def _words(text: str) -> list[str]:
+    plain = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return ARTICLES.sub(" ", plain).split()
+
+
+def _number(text: str) -> Decimal | None:
+    after = text.rsplit("####", 1)
+    found = NUMBER.findall(after[1]) if len(after) == 2 else NUMBER.findall(text)
+    try:
+        return Decimal(found[0 if len(after) == 2 else -1].replace(",", "")) if found else None
+    except InvalidOperation:
+        return None
