@@ -100,6 +100,7 @@ clean: ## Remove what was built; not the data folder
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,chroma,dev]'
+	$(BIN)/python -m workers.llm.converter fetch
 	touch $@
 
 .PHONY: help demo up test check mutants lint $(SHOWN) images show clean

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     queues: str = Field("cpu", description="the queues this worker serves, comma-separated")
     concurrency: int = Field(1, ge=1, description="attempts that this worker runs side by side")
 
+    # Language models
+    llama_cpp_dir: Path | None = Field(None, description="llama.cpp's converter; unset: where its fetch puts it")
+    gguf_pre_fallback: str | None = Field(None, description="of test models alone: how an unknown tokenizer splits")
+
     # What is kept for how long; 0: for ever
     retain_log_days: float = Field(90, ge=0, description="logs and curves of jobs that have ended")
     retain_checkpoint_days: float = Field(14, ge=0, description="checkpoints of jobs that have ended")

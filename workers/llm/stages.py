@@ -30,11 +30,12 @@ from workers.pipeline import PipelineError, Run
 
 @dataclass(frozen=True)
 class Done:
-    """A stage that is done: its folder, its figures, and the key that says what they came from."""
+    """A stage that is done: its folder, its figures, the key that says what they came from, and how long it took."""
 
     folder: Path
     figures: Mapping[str, Any]
     key: str
+    seconds: float = 0.0
 
 
 class Stage(Protocol):
@@ -63,9 +64,14 @@ def do(run: Run, name: str, stage: Stage, done: Mapping[str, Done]) -> Done:
         write_durably(folder / ".begun", f"{key} {_job(run) if by_name else ''}".encode())
         began = time.monotonic()
         figures = dict(stage.work(run, done, folder))
-        told = {"key": key, "figures": figures, "seconds": round(time.monotonic() - began, 3), "job": _job(run)}
+        told: dict[str, Any] = {
+            "key": key,
+            "figures": figures,
+            "seconds": round(time.monotonic() - began, 3),
+            "job": _job(run),
+        }
         write_durably(record, orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY))
-        return Done(folder, figures, key)
+        return Done(folder, figures, key, told["seconds"])
 
 
 def policy(done: Mapping[str, Done]) -> Path | None:
@@ -82,7 +88,7 @@ def _taken(run: Run, name: str, folder: Path, known: Mapping[str, Any] | None) -
             f"Ask for {name} too, or train in full; retention takes checkpoints after REFIT_RETAIN_CHECKPOINT_DAYS.",
         )
     run.log(f"{name}: taken as job {known['job']} left it, which took {known['seconds']} s")
-    return Done(folder, known["figures"], known["key"])
+    return Done(folder, known["figures"], known["key"], known["seconds"])
 
 
 def _job(run: Run) -> int:
