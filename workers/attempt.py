@@ -3,13 +3,15 @@
 import os
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from app import runtimes
 from app.data import leaks
+from app.data.snapshots import Snapshot
+from app.definitions.schemas import Strategy
 from app.gate import Seen, comparison, judge
 from app.registry import artifacts
 from app.registry.artifacts import ArtifactCorrupt, Manifest
@@ -51,17 +53,7 @@ def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fe
         made.mkdir(parents=True, exist_ok=True)
     return Run(
         params=pipeline.params.model_validate(job.params),
-        data=TrainingData(
-            digest=snapshot.digest,
-            labels=snapshot.labels,
-            features=snapshot.features,
-            categorical=snapshot.categorical,
-            positive=snapshot.positive,
-            time_ordered=snapshot.time_ordered,
-            text=snapshot.text,
-            rows=snapshot.rows,
-            split=snapshot.split,
-        ),
+        data=_data(snapshot),
         folder=folder,
         checkpoints=checkpoints,
         shared=artifacts.shared_of(store),
@@ -72,6 +64,23 @@ def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fe
         gate=inputs.definition.gate,
         report=progress,
         base=base,
+        preference=_data(inputs.preference.snapshot) if inputs.preference else None,
+        stages=inputs.stages,
+        strategy=cast("Strategy", job.strategy),
+    )
+
+
+def _data(snapshot: Snapshot) -> TrainingData:
+    return TrainingData(
+        digest=snapshot.digest,
+        labels=snapshot.labels,
+        features=snapshot.features,
+        categorical=snapshot.categorical,
+        positive=snapshot.positive,
+        time_ordered=snapshot.time_ordered,
+        text=snapshot.text,
+        rows=snapshot.rows,
+        split=snapshot.split,
     )
 
 
@@ -126,7 +135,7 @@ def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifes
 
 
 def _seen(store: Path, inputs: Inputs, holdout: pa.Table, base: int | None) -> Seen:
-    mine = [inputs.version, *(inputs.bases_data if base is not None else [])]
+    mine = [*inputs.learnt_from, *(inputs.bases_data if base is not None else [])]
     by_candidate = leaks.seen_by_any(holdout, inputs.version, mine, store)
     if inputs.incumbent is None:
         return Seen(by_candidate, None)

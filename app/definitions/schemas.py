@@ -211,6 +211,15 @@ class Definition(Strict):
         return self
 
     @model_validator(mode="after")
+    def preferences_are_of_conversations(self) -> Self:
+        if self.preference is not None and self.data.chat is None:
+            raise ValueError("preference is of language models; name the conversations in data.chat")
+        sources = {self.data.source, self.preference.data.source if self.preference else None}
+        if "feedback" in sources and not self.logging.sample:
+            raise ValueError("source feedback reads answers that were logged; set logging.sample above 0")
+        return self
+
+    @model_validator(mode="after")
     def what_is_labelled_is_a_text(self) -> Self:
         if self.label is None:
             return self

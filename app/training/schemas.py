@@ -92,6 +92,7 @@ class JobView(BaseModel):
     plan: dict[str, Any] | None
     definition_revision: int
     data_version: str = Field(description="the digest that was taken; before that, what was asked for")
+    preference_digest: str | None = Field(description="the data version of preferences that was taken")
     params: dict[str, Any]
     strategy: Strategy = Field(description="as asked for")
     base: int | None = Field(description="the version that it starts from; null: it trains in full")
