@@ -20,7 +20,7 @@ from app.registry.artifacts import ArtifactCorrupt
 from app.runtimes import Generator
 from app.runtimes.chat import GREEDY, Conversation, Down, Unsupported
 from workers.ledger import Ledger
-from workers.pipeline import PipelineError, Run
+from workers.pipeline import Run
 
 # Before a server that is down is given up.
 WAITS_SECONDS = (0.5, 2.0, 8.0)
@@ -50,7 +50,9 @@ class Answers:
     likelihoods: list[tuple[float, int] | None] | str
 
 
-def answers_of(run: Run, store: Path, artifact: str, asked: Asked, who: str, report: Callable[[float], None]) -> Answers:
+def answers_of(
+    run: Run, store: Path, artifact: str, asked: Asked, who: str, report: Callable[[float], None]
+) -> Answers:
     """Blocks until every prompt is answered. `report` is told the share that is done.
 
     Raises NoAnswers where the version cannot be loaded or its server is down.
@@ -73,7 +75,9 @@ def answers_of(run: Run, store: Path, artifact: str, asked: Asked, who: str, rep
                 for done, (key, found) in enumerate(_side_by_side(ask, generator.at_once), 1):
                     ledger.write(key, found)
                     report(done / todo)
-        return Answers([Answer(*ledger[key]) for key in prompts], _likelihoods([ledger[key] for key in references], asked))
+        return Answers(
+            [Answer(*ledger[key]) for key in prompts], _likelihoods([ledger[key] for key in references], asked)
+        )
 
 
 @contextmanager
@@ -133,9 +137,7 @@ def _patiently(ask: Callable[[], Told]) -> Told:
     return ask()
 
 
-def _side_by_side(
-    ask: Sequence[tuple[str, Callable[[], Any]]], at_once: int
-) -> Iterator[tuple[str, Any]]:
+def _side_by_side(ask: Sequence[tuple[str, Callable[[], Any]]], at_once: int) -> Iterator[tuple[str, Any]]:
     """What was found, by key, as it comes. After a failure nothing more is begun."""
     with ThreadPoolExecutor(at_once) as pool:
         begun: dict[Future[Any], str] = {pool.submit(one): key for key, one in ask}

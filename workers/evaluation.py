@@ -27,10 +27,12 @@ from app.evaluation.schemas import Answered, Evaluation, Row
 from app.gate import Seen
 from app.gate.report import GateReport
 from app.registry.artifacts import Manifest
-from workers.answering import Answers, NoAnswers, answers_of
+from workers.answering import REFUSED, Answers, NoAnswers, answers_of
 from workers.inputs import Inputs
 from workers.judged import options_of, scores_of, unfit
-from workers.pipeline import PipelineError, Run
+from workers.judging import seen
+from workers.llm.params import Judge
+from workers.pipeline import Candidate, PipelineError, Run
 
 # Of the stage: the candidate's answers, the incumbent's, and what judges say of both.
 SHARES = (0.45, 0.45, 0.1)
@@ -53,27 +55,7 @@ class Scores:
     def answered(self, place: int) -> Answered:
         answer = self.answers.answers[place]
         scores = {name: each.rows[place] for name, each in self.by_metric.items()}
-        return Answered(
-            text=answer.text, finish_reason=answer.finish_reason, seconds=answer.seconds, scores=scores
-        )
-
-
-@dataclass(frozen=True)
-class Found:
-    """The verdict with its figures, and the digest of the evaluation that they are of; None: nothing was asked."""
-
-    report: GateReport
-    corpus: Corpus
-    digest: str | None
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        return {name: value for name, told in self.corpus.items() if (value := told["candidate"]) is not None}
-
-    @property
-    def comparison(self) -> dict[str, dict[str, float | None]]:
-        names = ("candidate", "incumbent", "delta")
-        return {metric: {name: told[name] for name in names} for metric, told in self.corpus.items()}
+        return Answered(text=answer.text, finish_reason=answer.finish_reason, seconds=answer.seconds, scores=scores)
 
 
 def wanted(run: Run) -> frozenset[str]:
@@ -81,37 +63,55 @@ def wanted(run: Run) -> frozenset[str]:
     return frozenset({"evaluate", "publish"} & set(run.params.stages if run.stages is None else run.stages))
 
 
-def evaluate(store: Path, inputs: Inputs, run: Run, manifest: Manifest, seen: Callable[[pa.Table], Seen]) -> Found:
-    """Both versions answer the held-out rows that neither was trained on; `seen` says which those are not.
+def evaluated(store: Path, inputs: Inputs, run: Run, candidate: Candidate, manifest: Manifest) -> dict[str, Any]:
+    """{metrics, comparison, gate, evaluation}, the last the digest of what was kept; None where nothing was asked.
 
     Raises PipelineError: candidate_cannot_answer, judge_unreachable.
     """
-    number = inputs.incumbent.number if inputs.incumbent else None
-    fixed: dict[str, Any] = {"mode": inputs.definition.gate_mode, "data_version": run.data.digest}
-    if "evaluate" not in run.params.stages and "evaluate" not in (run.stages or ()):
-        reason = "The definition has switched the stage evaluate off, so nothing was judged."
-        return Found(not_judged(reason, incumbent=number, **fixed), {}, None)
+    if "evaluate" not in {*run.params.stages, *(run.stages or ())}:
+        return _not_evaluated(inputs, candidate)
     holdout = run.data.table("holdout")
-    known = seen(holdout)
+    known = seen(store, inputs, holdout, candidate.details["base"])
     asked = sample(_unseen(holdout, known), run.params.evaluate.rows)
-    run.log(f"{len(asked)} of {holdout.num_rows} held-out rows are asked; not those trained on: {known.counts()}")
-    mine, theirs = _scores(store, inputs, run, manifest.digest, asked)
+    run.log(f"{len(asked)} of {holdout.num_rows} held-out rows are asked; trained on were {known.counts()}")
+    mine, theirs = _both(store, inputs, run, manifest.digest, asked)
     contest = Contest(mine.measured, theirs.measured if isinstance(theirs, Scores) else theirs)
-    gate, seed = inputs.definition.gate, run.seed
-    report = judge(contest, asked.beside, gate, incumbent=number, seed=seed, seen=known, **fixed)
-    corpus = corpus_of(contest, gate, seed)
+    report = judge(contest, asked.beside, inputs.definition.gate, seed=run.seed, seen=known, **_bound(inputs))
+    corpus = corpus_of(contest, inputs.definition.gate, run.seed)
     evaluation = Evaluation(
         model=inputs.job.model,
         artifact=manifest.digest,
         data_version=run.data.digest,
-        incumbent=number,
+        incumbent=report.incumbent,
         rows=_rows(asked, mine, theirs if isinstance(theirs, Scores) else None),
         corpus=corpus,
         gate=report,
-        judges={name: each.model_dump(include={"url", "model", "rubric"}) for name, each in run.params.evaluate.judges.items()},
-        notes=_notes(mine, theirs, known),
+        judges={name: _told_of(each) for name, each in run.params.evaluate.judges.items()},
+        notes=_notes(run, mine, theirs, known),
     )
-    return Found(report, corpus, kept.keep(store, evaluation))
+    return _figures(candidate, report, corpus) | {"evaluation": kept.keep(store, evaluation)}
+
+
+def _not_evaluated(inputs: Inputs, candidate: Candidate) -> dict[str, Any]:
+    reason = "The definition has switched the stage evaluate off, so nothing was judged."
+    return _figures(candidate, not_judged(reason, **_bound(inputs)), {}) | {"evaluation": None}
+
+
+def _bound(inputs: Inputs) -> dict[str, Any]:
+    """What a verdict holds for."""
+    incumbent = inputs.incumbent.number if inputs.incumbent else None
+    return {"mode": inputs.definition.gate_mode, "data_version": inputs.snapshot.digest, "incumbent": incumbent}
+
+
+def _figures(candidate: Candidate, report: GateReport, corpus: Corpus) -> dict[str, Any]:
+    validation = {f"validation_{name}": value for name, value in candidate.metrics.items()}
+    measured = {name: told["candidate"] for name, told in corpus.items() if told["candidate"] is not None}
+    compared = {name: {who: told[who] for who in ("candidate", "incumbent", "delta")} for name, told in corpus.items()}
+    return {"metrics": measured | validation, "comparison": compared, "gate": report.model_dump(mode="json")}
+
+
+def _told_of(judge: Judge) -> dict[str, Any]:
+    return judge.model_dump(include={"url", "model", "rubric"})
 
 
 def _unseen(holdout: pa.Table, known: Seen) -> pa.Table:
@@ -120,11 +120,13 @@ def _unseen(holdout: pa.Table, known: Seen) -> pa.Table:
     for mask in (known.candidate, known.incumbent):
         if mask is not None and not isinstance(mask, str):
             left &= ~mask
-    return holdout.filter(pc.and_(pa.array(left), pc.and_(pc.is_valid(holdout[PROMPT]), pc.is_valid(holdout[COMPLETION]))))
+    return holdout.filter(
+        pc.and_(pa.array(left), pc.and_(pc.is_valid(holdout[PROMPT]), pc.is_valid(holdout[COMPLETION])))
+    )
 
 
-def _scores(store: Path, inputs: Inputs, run: Run, candidate: str, asked: Asked) -> tuple[Scores, Scores | str | None]:
-    """The candidate's, and the incumbent's or why it has none. One after the other: memory need hold but one of them."""
+def _both(store: Path, inputs: Inputs, run: Run, candidate: str, asked: Asked) -> tuple[Scores, Scores | str | None]:
+    """The candidate's, and the incumbent's or why it has none. Memory need hold but one of them at a time."""
     try:
         mine = answers_of(run, store, candidate, asked, "the candidate", _telling(run, "the candidate", 0))
     except NoAnswers as error:
@@ -184,13 +186,28 @@ def _plain(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, float) and not np.isfinite(value):
         return None
-    return value.isoformat() if isinstance(value, (date, datetime)) else value if isinstance(value, (int, float, bool)) or value is None else str(value)
+    return (
+        value.isoformat()
+        if isinstance(value, (date, datetime))
+        else value
+        if isinstance(value, (int, float, bool)) or value is None
+        else str(value)
+    )
 
 
-def _notes(mine: Scores, theirs: Scores | str | None, known: Seen) -> list[str]:
-    notes = [f"the candidate: {why}" for why in mine.why.values()]
-    if isinstance(theirs, str):
-        notes.append(theirs)
-    elif theirs is not None:
-        notes += [f"the incumbent: {why}" for why in theirs.why.values()]
+def _notes(run: Run, mine: Scores, theirs: Scores | str | None, known: Seen) -> list[str]:
+    """What could not be measured although it was asked for, and answers that a version could not give."""
+    notes = [theirs] if isinstance(theirs, str) else []
+    for who, scores in (("the candidate", mine), ("the incumbent", theirs)):
+        if not isinstance(scores, Scores):
+            continue
+        notes += [f"{who}: {why}" for name, why in scores.why.items() if name != "perplexity" or _likely(run)]
+        if refused := sum(answer.finish_reason == REFUSED for answer in scores.answers.answers):
+            notes.append(
+                f"{who} could not answer {refused} prompts, such as longer ones than its context: they count as empty"
+            )
     return [*notes, *([known.unknown] if known.unknown else [])]
+
+
+def _likely(run: Run) -> bool:
+    return bool(run.params.evaluate.perplexity_rows)

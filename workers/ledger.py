@@ -8,7 +8,7 @@ import orjson
 
 
 class Ledger:
-    """Appended to by one process at a time, as a context. A line that was cut by a kill is as if it had not been said."""
+    """Appended to by one process at a time, as a context. A line that was cut by a kill was not said."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from app.evaluation.bootstrap import Sample, replicates
@@ -43,25 +44,25 @@ class Contest:
     def sample(self, name: str, compared: bool, within: Integers | None = None) -> Sample | str:
         """Of a metric: the rows (of those at `within`) that have it, of the candidate or of both; a text says why there
         is none."""
+        places = np.arange(self.rows) if within is None else within
         mine = _known(self.candidate, name, "the candidate")
-        theirs = _known(self.incumbent, name, "the incumbent") if compared else None
         if isinstance(mine, str):
             return mine
+        if not compared or self.incumbent is None:
+            return Sample(metric(name), mine, None, places[_has(mine[places])])
+        if isinstance(self.incumbent, str):
+            return self.incumbent
+        theirs = _known(self.incumbent, name, "the incumbent")
         if isinstance(theirs, str):
             return theirs
-        has = np.isfinite(mine).all(axis=1)
-        if theirs is not None:
-            has &= np.isfinite(theirs).all(axis=1)
-        rows = np.flatnonzero(has) if within is None else within[has[within]]
-        return Sample(metric(name), mine, theirs, rows)
+        return Sample(metric(name), mine, theirs, places[_has(mine[places]) & _has(theirs[places])])
 
 
 @dataclass(frozen=True)
 class Look:
-    """One criterion, of all rows or of a group, and what was found. `cannot` says why nothing could be."""
+    """One criterion, of all rows or of a group, and what was found. `sample` is what an interval can be drawn from."""
 
     name: str
-    metric: str
     criterion: Criterion
     mode: Rule
     evidence: Evidence
@@ -98,22 +99,26 @@ def interval_of(values: Floats, confidence: float) -> tuple[float, float] | None
 def _look(
     contest: Contest, name: str, of: str, criterion: Criterion, mode: Rule, least: int, group: Group | None = None
 ) -> Look:
-    in_group = {} if group is None else {"group": group.name}
+    told = group.name if group else None
     if of == LATENCY:
-        return Look(name, of, criterion, mode, _of_latency(contest), **in_group)
-    compared = criterion.compares and contest.incumbent is not None
-    sample = contest.sample(of, compared, group.rows if group else None)
+        return Look(name, criterion, mode, _of_latency(contest), told)
+    within = group.rows if group else None
+    sample = contest.sample(of, criterion.compares, within)
     if isinstance(sample, str):
-        alone = contest.sample(of, False, group.rows if group else None)
-        mine: Figure = alone if isinstance(alone, str) else _told(alone, alone.mine, of)
-        rows = 0 if isinstance(alone, str) else len(alone.rows)
-        return Look(name, of, criterion, mode, Evidence(mine, sample, None, rows), **in_group)
-    if len(sample.rows) < least:
-        few = Shortage("inconclusive", f"{len(sample.rows)} rows have it, and {least} are asked for")
-        return Look(name, of, criterion, mode, Evidence(few.reason, None, None, len(sample.rows), few), **in_group)
+        return Look(name, criterion, mode, _alone(contest.sample(of, False, within), of, sample), told)
+    rows = len(sample.rows)
+    if rows < least:
+        few = Shortage("inconclusive", f"{rows} rows have it, and {least} are asked for")
+        return Look(name, criterion, mode, Evidence(few.reason, None, None, rows, few), told)
     theirs = None if sample.theirs is None else _told(sample, sample.theirs, of)
-    evidence = Evidence(_told(sample, sample.mine, of), theirs, None, len(sample.rows))
-    return Look(name, of, criterion, mode, evidence, sample=sample, **in_group)
+    return Look(name, criterion, mode, Evidence(_told(sample, sample.mine, of), theirs, None, rows), told, sample)
+
+
+def _alone(sample: Sample | str, of: str, because: str) -> Evidence:
+    """Of the candidate where there is nothing to compare it with; `because` says why."""
+    if isinstance(sample, str):
+        return Evidence(sample, because, None, 0)
+    return Evidence(_told(sample, sample.mine, of), because, None, len(sample.rows))
 
 
 def _sliced(contest: Contest, beside: pa.Table, slice: Slice) -> Iterator[Look]:
@@ -122,7 +127,7 @@ def _sliced(contest: Contest, beside: pa.Table, slice: Slice) -> Iterator[Look]:
     except Unsliceable as error:
         for name, criterion in slice.criteria.items():
             evidence = Evidence(str(error), None, None, 0)
-            yield Look(f"{name}[{slice.column}]", name, criterion, slice.mode, evidence, slice.column)
+            yield Look(f"{name}[{slice.column}]", criterion, slice.mode, evidence, slice.column)
         return
     for group in groups:
         for name, criterion in slice.criteria.items():
@@ -145,7 +150,11 @@ def _of_latency(contest: Contest) -> Evidence:
 
 def _with_intervals(looks: Sequence[Look], rows: int, gate: Gate, seed: int) -> list[Look]:
     """Of all differences, from the same resamples; slices' as wide as all of them together ask for."""
-    compared = {p: k.sample for p, k in enumerate(looks) if k.sample and k.sample.theirs is not None and k.evidence.delta is not None}
+    compared = {
+        p: k.sample
+        for p, k in enumerate(looks)
+        if k.sample and k.sample.theirs is not None and k.evidence.delta is not None
+    }
     if not compared:
         return list(looks)
     found = replicates(compared, rows, resamples=gate.resamples, seed=seed)
@@ -154,14 +163,20 @@ def _with_intervals(looks: Sequence[Look], rows: int, gate: Gate, seed: int) -> 
     intervals = {p: percentiles(values, gate.confidence) for p, values in told.items() if p not in together}
     intervals |= simultaneous(together, told, gate.confidence)
     shared = max(1, len(together))
-    return [replace(k, evidence=replace(k.evidence, interval=intervals.get(p), together=shared)) for p, k in enumerate(looks)]
+    return [
+        replace(k, evidence=replace(k.evidence, interval=intervals.get(p), together=shared))
+        for p, k in enumerate(looks)
+    ]
 
 
-def _known(measured: Measured | str | None, name: str, who: str) -> Floats | str | None:
-    if measured is None or isinstance(measured, str):
-        return measured
+def _known(measured: Measured, name: str, who: str) -> Floats | str:
     found = measured.statistics.get(name, f"{name} was not asked for")
     return f"{who}: {found}" if isinstance(found, str) else found
+
+
+def _has(statistics: Floats) -> npt.NDArray[np.bool_]:
+    has: npt.NDArray[np.bool_] = np.asarray(np.isfinite(statistics).all(axis=1))
+    return has
 
 
 def _told(sample: Sample, statistics: Floats, name: str) -> Figure:

@@ -79,7 +79,9 @@ def corpus_of(contest: Contest, gate: Gate, seed: int) -> Corpus:
     return corpus | {LATENCY: _latency(contest)}
 
 
-def _told(name: str, samples: dict[tuple[str, bool], Sample], found: dict[tuple[str, bool], Floats]) -> dict[str, float | None]:
+def _told(
+    name: str, samples: dict[tuple[str, bool], Sample], found: dict[tuple[str, bool], Floats]
+) -> dict[str, float | None]:
     compared = (name, True) in samples
     sample = samples[name, compared]
     mine = figure(sample, sample.mine)

@@ -140,7 +140,7 @@ class _RougeWords:
 
 def _rouge(answer: str, reference: str) -> dict[str, float] | None:
     """None where the reference has no word to be found again."""
-    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 - a worker's library: the API starts without it
 
     if not texts.ROUGE_WORDS.search(reference):
         return None
@@ -149,7 +149,7 @@ def _rouge(answer: str, reference: str) -> dict[str, float] | None:
 
 
 def _scored_bleu(pairs: Sequence[tuple[str, str]]) -> Scored:
-    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415 - ditto
 
     reader = BLEU(effective_order=True)
     found = [reader.sentence_score(answer, [reference]) for answer, reference in pairs]

@@ -33,9 +33,9 @@ def name_of(prompt: str) -> str:
 
 
 def sample(holdout: pa.Table, rows: int) -> Asked:
-    """At most `rows` of them, in the order of their names. Of rows that share a prompt the first answer is the reference.
+    """At most `rows` of them, in the order of their names. Of rows that share a prompt one answer is the reference.
 
-    A row that comes or goes changes only its own place: two data versions of a model are judged on mostly the same ones.
+    A row that comes or goes changes only its own place: data versions of a model are judged on mostly the same ones.
     """
     prompts: list[str] = holdout[PROMPT].to_pylist()
     places = _first_of_each([name_of(prompt) for prompt in prompts], holdout[COMPLETION].to_pylist())[:rows]
@@ -51,7 +51,7 @@ def sample(holdout: pa.Table, rows: int) -> Asked:
 
 
 def _first_of_each(names: Sequence[str], references: Sequence[str]) -> Integers:
-    """The places of the first row of each name, by name; which is first is a matter of its reference, not of its place."""
+    """The places of the first row of each name, by name; first by its reference, wherever it stands."""
     order = sorted(range(len(names)), key=lambda place: (names[place], references[place], place))
     kept = [place for at, place in enumerate(order) if not at or names[place] != names[order[at - 1]]]
     return np.array(kept, np.int64)
