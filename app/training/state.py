@@ -223,9 +223,13 @@ async def complete(session: AsyncSession, claim: Claim, version: Mapping[str, An
     return int(published)
 
 
-async def complete_without_version(session: AsyncSession, claim: Claim, plan: dict[str, Any] | None) -> bool:
-    """A dry run ends with its plan, a job that only takes a data version with nothing more."""
-    jobs = await _move(session, JobState.RUNNING, JobState.COMPLETED, _held(claim), plan=plan, progress=1.0, **RELEASED)
+async def complete_without_version(
+    session: AsyncSession, claim: Claim, plan: dict[str, Any] | None, **figures: Any
+) -> bool:
+    """A dry run ends with its plan, an evaluation with its figures, a job that only takes a data version with nothing
+    more."""
+    ended = {"plan": plan, "progress": 1.0, **RELEASED, **figures}
+    jobs = await _move(session, JobState.RUNNING, JobState.COMPLETED, _held(claim), **ended)
     return await _told(session, jobs, "job.completed", before=JobState.RUNNING)
 
 
