@@ -99,7 +99,7 @@ async def classify(serving: Serving, model: str | None, row: dict[str, str | Non
     except Invalid as error:
         # The body has no room for a name: its fields are the columns.
         raise Invalid(error.message, code=error.code, remedy=f"Send ?model= with one of: {_served(error)}.") from None
-    schema, batch = target.version.predictor.schema, to_batch([row], target.version.predictor.schema)
+    schema, batch = target.version.schema, to_batch([row], target.version.schema)
     predictions = await asyncio.get_running_loop().run_in_executor(SLOW, target.version.predictor.predict, batch)
     request = note(serving, target, batch, predictions, time.perf_counter() - began)
     heads = {
@@ -211,7 +211,7 @@ def _body(asked: Asked, predictions: Sequence[Prediction], request_id: str) -> b
         "slot": target.slot,
         "request_id": request_id,
     }
-    heads = target.version.predictor.schema.heads
+    heads = target.version.schema.heads
     told |= _told(heads[0], predictions[0], asked.probabilities)
     if len(heads) > 1:
         every = zip(heads, predictions, strict=True)

@@ -43,7 +43,7 @@ def _thoroughly(body: bytes, find: Find) -> Asked:
     asked = decode(body)
     target = find(asked.model, asked.slot)
     target.expect(len(asked.instances))
-    batch = to_batch(asked.instances, target.version.predictor.schema)
+    batch = to_batch(asked.instances, target.version.schema)
     return Asked(target, batch, asked.probabilities)
 
 
@@ -117,7 +117,7 @@ def _objects(body: bytes, find: Find) -> Asked | None:
     target.expect(len(asked.instances))
     if target.version.objects is not decoder:
         return None
-    columns = len(target.version.predictor.schema.columns)
+    columns = len(target.version.schema.columns)
     cells = chain.from_iterable(map(msgspec.structs.astuple, asked.instances))
     numbers = np.fromiter(cells, np.float64, len(asked.instances) * columns)
     return _with_batch(target, numbers.reshape(-1, columns))
@@ -125,7 +125,7 @@ def _objects(body: bytes, find: Find) -> Asked | None:
 
 def _with_batch(target: Target, numbers: npt.NDArray[np.float64]) -> Asked | None:
     """None where the version reads other columns, or a number is beyond float32."""
-    schema = target.version.predictor.schema
+    schema = target.version.schema
     if numbers.shape[1] != len(schema.columns) or len(schema.numeric) != len(schema.columns) or not len(numbers):
         return None
     narrow = to_float32(numbers)
