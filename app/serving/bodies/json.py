@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import simdjson
 
-from app.errors import RefitError
+from app.errors import Invalid, RefitError
 from app.runtimes.rows import to_batch, to_float32, without_names
-from app.serving.schemas import decode
+from app.serving.conversations import conversations_of
+from app.serving.schemas import PredictRequest, decode
 from app.serving.target import SLOTS, Asked, Find, Target
 
 MEDIA_TYPE = "application/json"
@@ -43,8 +44,18 @@ def _thoroughly(body: bytes, find: Find) -> Asked:
     asked = decode(body)
     target = find(asked.model, asked.slot)
     target.expect(len(asked.instances))
+    if target.version.generator is not None:
+        return _prompts(target, asked)
     batch = to_batch(asked.instances, target.version.schema)
     return Asked(target, batch, asked.probabilities)
+
+
+def _prompts(target: Target, asked: PredictRequest) -> Asked:
+    if asked.probabilities:
+        errors = [{"field": "probabilities", "message": "is for versions that answer with labels"}]
+        raise Invalid("The request is not valid: probabilities.", errors=errors)
+    rows = conversations_of(asked.instances)
+    return Asked(target, without_names(np.empty((len(rows), 0), np.float32)), conversations=rows)
 
 
 class Lists(NamedTuple):
