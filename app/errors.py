@@ -17,6 +17,9 @@ class RefitError(Exception):
     status = 500
     code = "internal"
 
+    # Seconds after which whoever asks again may be answered.
+    retry_after: int | None = None
+
     def __init__(self, message: str, *, code: str | None = None, remedy: str | None = None, **details: Any) -> None:
         super().__init__(message)
         self.message = message

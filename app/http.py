@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import openai_errors
 from app.errors import Invalid, RefitError, TooLarge, Unavailable, UnsupportedMediaType, field_errors
 
 log = logging.getLogger(__name__)
@@ -66,19 +67,29 @@ class ProblemResponse(Response):
 
     def __init__(self, problem: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         super().__init__(orjson.dumps(problem), status_code=problem["status"], headers=headers)
+        self.problem = problem
+
+    def told_at(self, path: str) -> "ProblemResponse":
+        """In the way of those who call that path."""
+        if path.startswith(openai_errors.PREFIX):
+            self.body = orjson.dumps(openai_errors.with_error(self.problem))
+            self.headers["Content-Length"] = str(len(self.body))
+        return self
 
 
-def problem_response(error: RefitError) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+def problem_response(error: RefitError) -> ProblemResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return ProblemResponse(error.problem(), headers)
 
 
-def _refit_error(_: Request, error: Exception) -> Response:
+def _refit_error(_: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RefitError)
     return problem_response(error)
 
 
-def _validation_error(_: Request, error: Exception) -> Response:
+def _validation_error(_: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
     if any(e["type"] == "json_invalid" for e in error.errors()):
         return problem_response(_not_json())
@@ -91,7 +102,7 @@ def _not_json() -> Invalid:
     return Invalid("The body is not JSON.", code="invalid_json", remedy="Send JSON in UTF-8, not nested too deep.")
 
 
-def _http_error(request: Request, error: Exception) -> Response:
+def _http_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
     # FastAPI answers 400 to whatever fails while it reads a body: a limit of ours, or what Python cannot parse.
     if error.status_code == 400 and error.__cause__ is not None:
@@ -110,7 +121,7 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted({method for route in known for method in route.methods}))
 
 
-def _without_postgres(request: Request, error: Exception) -> Response:
+def _without_postgres(request: Request, error: Exception) -> ProblemResponse:
     """Postgres is away, or every connection to it is taken for longer than anybody should wait."""
     log.warning("%s %s found no Postgres (%s)", request.method, request.url.path, error)
     problem = Unavailable(
@@ -119,26 +130,26 @@ def _without_postgres(request: Request, error: Exception) -> Response:
     return ProblemResponse(problem.problem(), {"Retry-After": "2"})
 
 
-def _interrupted(request: Request, error: Exception) -> Response:
+def _interrupted(request: Request, error: Exception) -> ProblemResponse:
     """This process was stopped in the middle of a transaction, for so long that Postgres gave it up."""
     interrupted = isinstance(error, InternalError) and isinstance(error.orig, IdleInTransactionSessionTimeout)
     return (_without_postgres if interrupted else _unexpected)(request, error)
 
 
-def _not_storable(_: Request, __: Exception) -> Response:
+def _not_storable(_: Request, __: Exception) -> ProblemResponse:
     """What no schema could refuse by its field: a NUL or half a surrogate pair somewhere in free JSON."""
     remedy = "Text may hold neither NUL nor lone surrogates, and whole numbers must fit into 64 bits."
     return ProblemResponse(Invalid("Postgres cannot keep a value of this request.", remedy=remedy).problem())
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+def _unexpected(request: Request, error: Exception) -> ProblemResponse:
     """A fault of Refit. The trace goes to the log; the caller learns where to look, and nothing of the inside."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     remedy = "Look into the log of the API at this time, and report what it says."
     return ProblemResponse(RefitError("Refit failed to answer this request.", remedy=remedy).problem())
 
 
-HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], ProblemResponse]] = {
     RefitError: _refit_error,
     RequestValidationError: _validation_error,
     HTTPException: _http_error,
@@ -154,12 +165,12 @@ HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
 def response_to(request: Request, error: Exception) -> Response:
     """What any error becomes, for whoever answers without FastAPI."""
     handle = next(handle for known, handle in HANDLERS.items() if isinstance(error, known))
-    return handle(request, error)
+    return handle(request, error).told_at(request.scope["path"])
 
 
 def install(app: FastAPI) -> None:
-    for known, handle in HANDLERS.items():
-        app.add_exception_handler(known, handle)
+    for known in HANDLERS:
+        app.add_exception_handler(known, response_to)
 
 
 class LimitBody:
@@ -177,7 +188,8 @@ class LimitBody:
             await self.app(scope, receive, send)
             return
         if refused := refusal(scope, self.limit):
-            await ProblemResponse(refused.problem(), {"Connection": "close"})(scope, receive, send)
+            response = ProblemResponse(refused.problem(), {"Connection": "close"}).told_at(scope["path"])
+            await response(scope, receive, send)
             return
         read = 0
 

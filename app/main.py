@@ -34,10 +34,13 @@ from app.registry.swap import CHANNEL as SLOTS_CHANNEL
 from app.serving.bookkeeping import Bookkeeping
 from app.serving.counting import Counting
 from app.serving.directions import Directions
-from app.serving.predictions import Serving, answer_prediction
+from app.serving.openai import router as openai
+from app.serving.plane import Attendance, Serving
+from app.serving.predictions import answer_prediction
 from app.serving.replica import Replica
 from app.serving.router import router as serving
 from app.serving.shadow import Shadow
+from app.serving.upstream import Upstreams
 from app.settings import LOOPBACK, Settings, settings
 from app.tick import keep_ticking
 from app.training.router import router as training
@@ -63,6 +66,7 @@ ROUTERS = (
     records,
     registry,
     serving,
+    openai,
     definitions,
     data,
     feedback,
@@ -94,7 +98,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     counting = Counting()
     state.shadow = Shadow(counting, keeps=config.counting == "on")
     counts = counting if config.counting == "on" else None
-    state.serving = Serving(config, state.replica, state.directions, counts, state.shadow)
+    upstreams = Upstreams()
+    state.serving = Serving(config, state.replica, state.directions, counts, state.shadow, upstreams, Attendance())
     state.bookkeeping = Bookkeeping(config, own, counting, state.directions)
     state.sender = Sender(config)
     running = [
@@ -125,6 +130,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await state.bookkeeping.close()
     with suppress(SQLAlchemyError, OSError):
         await state.replica.leave()
+    await upstreams.close()
+    state.replica.close()
     await engine.dispose()
     await background.dispose()
 

@@ -83,6 +83,8 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._wait(LAST_SECONDS)
+        # What writes for longer is told so; uvicorn waits until it has, and would cut off what knows nothing of it.
+        state.serving.attendance.end_in(state.settings.drain_answers_seconds if self.patient else 0.0)
         await super().shutdown(sockets)
 
     async def _wait(self, seconds: float) -> None:

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     replicas: int = Field(1, ge=1, description="processes that share the port, each a replica of its own")
     listen_fd: int | None = Field(None, description="a listening socket that was handed over")
     drain_seconds: float = Field(1.0, ge=0, description="from SIGTERM to the end: clients are told to go elsewhere")
+    drain_answers_seconds: float = Field(
+        25.0, ge=0, description="then, how long a language model may go on with answers that it has begun"
+    )
     auth: Literal["required", "off"] = "required"
     max_body_bytes: int = Field(32 * 2**20, ge=1024)
     max_batch_rows: int = Field(10_000, ge=1)
@@ -80,6 +83,7 @@ class Settings(BaseSettings):
 
     # Serving
     replica_lease_seconds: float = Field(5.0, gt=0.2)
+    answer_seconds: float = Field(600.0, gt=0, description="the longest that one answer of a language model may take")
     reload_wait_seconds: float = Field(10.0, ge=0, description="how long reload waits for warm replicas and receipts")
 
     # Language models

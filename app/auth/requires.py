@@ -15,11 +15,11 @@ from app.errors import Forbidden, Unauthenticated
 from app.http import header
 
 
-async def authenticate(scope: Scope, role: Role) -> Principal:
-    """Whoever sent this request, by the keys in memory. Raises Unauthenticated, or Forbidden without the role."""
+async def authenticate(scope: Scope, role: Role, other: Role | None = None) -> Principal:
+    """Whoever sent this request, by the keys in memory. Raises Unauthenticated, or Forbidden without either role."""
     state = scope["app"].state
     principal = NOBODY_ASKED if state.settings.auth == "off" else await _sender(scope, state.keys)
-    if not principal.may(role):
+    if not principal.may(role) and (other is None or not principal.may(other)):
         raise Forbidden(f"This needs the role {role}; the key {principal.id} has {', '.join(sorted(principal.roles))}.")
     return principal
 
@@ -32,9 +32,9 @@ async def _sender(scope: Scope, keys: KeyRing) -> Principal:
     return await keys.principal_of(key)
 
 
-def _requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
+def _requires(role: Role, other: Role | None = None) -> Callable[[Request], Awaitable[Principal]]:
     async def principal_with_role(request: Request) -> Principal:
-        return await authenticate(request.scope, role)
+        return await authenticate(request.scope, role, other)
 
     return principal_with_role
 
@@ -42,6 +42,7 @@ def _requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
 Viewer = Annotated[Principal, Depends(_requires(Role.VIEWER))]
 Reporter = Annotated[Principal, Depends(_requires(Role.REPORTER))]
 Predictor = Annotated[Principal, Depends(_requires(Role.PREDICTOR))]
+PredictorOrViewer = Annotated[Principal, Depends(_requires(Role.PREDICTOR, Role.VIEWER))]
 Trainer = Annotated[Principal, Depends(_requires(Role.TRAINER))]
 Operator = Annotated[Principal, Depends(_requires(Role.OPERATOR))]
 Admin = Annotated[Principal, Depends(_requires(Role.ADMIN))]

@@ -271,9 +271,10 @@ class Definition(Strict):
         return self.data.chat is not None
 
     @property
-    def latency(self) -> Criterion | None:
-        """What is asked of how long a batch of predictions takes; of answers in text, where the definition asks it."""
-        return self.gate.criteria.get(LATENCY) if self.generates else self.gate.latency
+    def latency_limit(self) -> float | None:
+        """The p99 in seconds that the gate asks for. The runbook's second is for labels: of texts only what is said."""
+        asked = self.gate.criteria.get(LATENCY) if self.generates else self.gate.latency
+        return asked.max if asked else None
 
     @property
     def gate_mode(self) -> Mode:

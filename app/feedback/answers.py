@@ -100,8 +100,8 @@ def write_answers(
     labels: Sequence[npt.NDArray[Any]],
     mirrored: Sequence[Pairs] = (),
 ) -> Answers:
-    """`labels` of all rows, by head: uint8, or uint16 where a head has more than 256."""
-    rows, width = len(labels[0]), labels[0].itemsize
+    """`labels` of all rows, by head: uint8, or uint16 where a head has more than 256; none where texts were given."""
+    rows, width = sum(sizes), labels[0].itemsize if labels else 1
     offsets = None if rows == len(sizes) else np.cumsum([0, *sizes]).astype(">u4").tobytes()
     told = b"".join(of_head.astype(of_head.dtype.newbyteorder(">")).tobytes() for of_head in labels)
     return Answers(block, checksum, len(sizes), rows, width, offsets, told, mirrored)

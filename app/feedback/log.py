@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import clock, seconds
 from app.feedback.tables import PredictionLog
 from app.runtimes import Batch, Prediction
+from app.runtimes.chat import Conversation
 from app.runtimes.schema import InputSchema
 from app.traffic.layout import kept
 
@@ -18,6 +19,8 @@ DAY_SECONDS = 86_400
 DEFAULT_DAYS = 7.0
 # Of a request with more rows its first ones are kept.
 MOST_ROWS = 100
+# What is longer, with its answers, is not kept at all: half a conversation would be another one.
+MOST_CHARACTERS = 100_000
 
 
 class Entry(NamedTuple):
@@ -42,6 +45,28 @@ def entry_of(
         for head, prediction in zip(schema.heads, predictions, strict=True)
     }
     return Entry(**key, request=uuid.UUID(request), rows=_rows(schema, batch), answers=answers)
+
+
+class Exchange(NamedTuple):
+    """Conversations, and the text that each was answered with."""
+
+    conversations: Sequence[Conversation]
+    completions: Sequence[str]
+
+    @property
+    def is_short(self) -> bool:
+        asked = sum(len(message["content"]) for each in self.conversations for message in each)
+        return asked + sum(map(len, self.completions)) <= MOST_CHARACTERS
+
+
+def entry_of_texts(key: Mapping[str, Any], request: str, exchange: Exchange) -> Entry:
+    """`key` as in `entry_of`. Rows are {messages: [{role, content}]}, answers {completions: [text]}, in their order."""
+    rows = [
+        {"messages": [{"role": message["role"], "content": kept(message["content"])} for message in conversation]}
+        for conversation in exchange.conversations[:MOST_ROWS]
+    ]
+    answers = {"completions": [kept(text) for text in exchange.completions[:MOST_ROWS]]}
+    return Entry(**key, request=uuid.UUID(request), rows=rows, answers=answers)
 
 
 async def keep_log(session: AsyncSession, entries: Sequence[Entry], days: Mapping[str, float]) -> None:

@@ -62,6 +62,8 @@ def match(
 
 
 def _label(answer: Answered, heads: Heads, row: int, head: str, value: Any) -> Matched | Fault:
+    if not heads.names:
+        return Fault("label", f"fits no answer of version {answer.version}, which answers with text; send `accepted`")
     wanted = head or heads.names[0]
     if wanted not in heads.names:
         return Fault("head", f"is none of version {answer.version}, which has {', '.join(map(told_name, heads.names))}")

@@ -61,9 +61,11 @@ async def outcomes(
     if not known:
         return Outcomes("", (), np.zeros((0, 0), np.int64), 0, 0)
     told = known[-1].told
-    named = head if head is not None else told["order"][0]
+    # What answers with text has no label columns.
+    first = next(iter(told["order"]), "")
+    named = head if head is not None else first
     labels = tuple(told["heads"].get(named, {}).get("labels", ()))
-    kept = "" if named == told["order"][0] else named
+    kept = "" if named == first else named
     query = _by_answer(since, until) if by == "answer" else _by_arrival(since, until)
     table: Any = Feedback if by == "answer" else FeedbackCounts
     query = query.where(table.model == model, table.version == version)

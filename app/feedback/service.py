@@ -29,7 +29,7 @@ from app.feedback.tables import Feedback
 async def post(session: AsyncSession, applied: Applied, items: Sequence[Item], *, sender: str) -> FeedbackAccepted:
     """Keeps all items, or none. Raises Invalid `invalid_feedback` naming each bad item whose answer is known."""
     await lock(session, applied.model)
-    first = applied.definition.data.label_columns[0]
+    first = next(iter(applied.definition.data.label_columns), "")
     placed = [(_place(item, first), item) for item in items]
     answers = await find(session, list({place.request for place, _ in placed}))
     matched = await match_all(session, applied.model, [(place, item.value) for place, item in placed], answers)

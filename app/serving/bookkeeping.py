@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.feedback.answers import Answers, keep_answers
-from app.feedback.log import Entry, entry_of, keep_log
+from app.feedback.log import Entry, entry_of, entry_of_texts, keep_log
 from app.serving.counting import Counting, Key, Ledger
 from app.serving.directions import Directions, Seen
 from app.settings import Settings
@@ -113,8 +113,11 @@ class Bookkeeping:
     def _count(self) -> None:
         """In the thread."""
         room = MOST_LOGGED
-        for ledger, counted in self._counting.close():
-            for found in counted:
+        for ledger, noted in self._counting.close():
+            for request, exchange in noted.exchanges[:room]:
+                self._log.append(entry_of_texts(ledger.key._asdict(), request, exchange))
+                room -= 1
+            for found in noted.counted:
                 self._add(ledger, found.counts)
                 if found.answers is not None:
                     self._keep(ledger, found.answers)

@@ -20,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.feedback.answers import LAST_WORD, SPREAD, Answers, id_prefix, write_answers
+from app.feedback.log import Exchange
 from app.feedback.mirrored import Mirrors, pairs_of
 from app.metrics import PREDICTIONS
 from app.runtimes import Batch, Prediction
+from app.runtimes.rows import without_names
 from app.runtimes.schema import InputSchema
 from app.serving.loaded import Loaded
 from app.traffic import tally
@@ -33,6 +35,8 @@ CELLS = 2**17
 COST_OF_A_NAME = 16
 # When a block is closed before its second is over, and how many closed ones wait at most.
 MOST_REQUESTS, MOST_ROWS, MOST_BLOCKS = 2**15, 2**19, 16
+# Of what is drawn for the log, in a second.
+MOST_EXCHANGES = 100
 IDLE_SECONDS = 600
 
 Labels = npt.NDArray[Any]  # of uint8, or uint16
@@ -55,6 +59,21 @@ class Logged(NamedTuple):
     predictions: Sequence[Prediction]
 
 
+class Promised(NamedTuple):
+    """A request id that is told before its answer is there: a block of its own, for blocks are closed each second."""
+
+    block: int
+    check: int
+
+    @classmethod
+    def made(cls) -> "Promised":
+        return cls(*_ids())
+
+    @property
+    def request(self) -> str:
+        return f"{id_prefix(self.block)}{0:08x}{self.check:08x}"
+
+
 class Block:
     """Requests in the order of their ids. What is kept of one is copied into arrays that stand ready.
 
@@ -63,13 +82,12 @@ class Block:
     """
 
     def __init__(self, schema: InputSchema, room: int, share: float) -> None:
-        self.id = int.from_bytes(os.urandom(8), "big", signed=True)
-        self.check = int.from_bytes(os.urandom(4), "big")
+        self.id, self.check = _ids()
         self.prefix = id_prefix(self.id)
         self.share = share  # of the requests of which columns and scores are counted
         self.rows = 0
         self.sizes, self.seconds = array("I"), array("d")
-        wide = max(len(head.labels) for head in schema.heads) > 256
+        wide = max((len(head.labels) for head in schema.heads), default=0) > 256
         self.indices: list[Labels] = [np.empty(MOST_ROWS, np.uint16 if wide else np.uint8) for _ in schema.heads]
         self.seen = tally.Seen(schema, room)
         self.logged: list[Logged] = []
@@ -104,6 +122,13 @@ class Counted(NamedTuple):
     logged: list[Logged]
 
 
+class Noted(NamedTuple):
+    """What a ledger has counted since it was closed last; `exchanges` are those that were drawn for the log."""
+
+    counted: list[Counted]
+    exchanges: list[tuple[str, Exchange]]
+
+
 @dataclass
 class Missed:
     """Requests of which no labels are known: failed, refused, or lost with a block that nobody came for."""
@@ -125,6 +150,8 @@ class Ledger:
         self._full = full
         self._lock = threading.Lock()
         self._closed: deque[Block] = deque()
+        self._kept: list[tuple[Promised, float]] = []
+        self._exchanges: list[tuple[str, Exchange]] = []
         self._missed, self._rows = Missed(), 0
         slot = "standby" if key.slot == "canary" else key.slot
         self._rows_answered = PREDICTIONS.labels(key.model, key.version, slot)
@@ -155,6 +182,20 @@ class Ledger:
                 self._block.mirrors.append(mirrors)
         return request
 
+    def note_texts(self, rows: int, seconds: float) -> str:
+        """As `note`, of a version that answers with text: what it was asked is counted nowhere."""
+        return self.note(without_names(np.empty((rows, 0), np.float32)), (), seconds)
+
+    def keep(self, promised: Promised, seconds: float) -> None:
+        """One row was answered, in so many seconds, under the id that was told before."""
+        with self._lock:
+            self._kept.append((promised, seconds))
+
+    def log(self, request: str, exchange: Exchange) -> None:
+        """What is too long, or too much for a second, is left out."""
+        if exchange.is_short and len(self._exchanges) < MOST_EXCHANGES:
+            self._exchanges.append((request, exchange))
+
     def failed(self) -> None:
         """The version could not answer: 5xx."""
         with self._lock:
@@ -167,22 +208,25 @@ class Ledger:
             self._missed.requests += 1
             self._missed.invalid += 1
 
-    def close(self, cells: int) -> list[Counted]:
+    def close(self, cells: int) -> Noted:
         """Everything noted since, counted. `cells` is the budget until the next time."""
         room = max(1, cells // self._cost)
         with self._lock:
             if self._block.sizes:
                 self._shut(room, min(1.0, room / (self._rows + self._block.rows)))
             closed, self._closed, self._rows = list(self._closed), deque(), 0
+            kept_promises, self._kept = self._kept, []
+            exchanges, self._exchanges = self._exchanges, []
             missed, self._missed = self._missed, Missed()
         counted = [self._count(block) for block in closed]
+        counted += [self._count_one(promised, seconds) for promised, seconds in kept_promises]
         if missed != Missed():
             counts = tally.empty(self.layout)
             tally.add_totals(counts, **asdict(missed))
             counted.append(Counted(counts, None, []))
         if counted:
             self.idle_since = time.monotonic()
-        return counted
+        return Noted(counted, exchanges)
 
     def _shut(self, room: int, share: float) -> None:
         """Closes the present block. Where too many wait already it is lost, and counted as such."""
@@ -212,6 +256,18 @@ class Ledger:
         self._rows_answered.inc(block.rows)
         return Counted(counts, answers, block.logged)
 
+    def _count_one(self, promised: Promised, seconds: float) -> Counted:
+        counts = tally.empty(self.layout)
+        tally.add_totals(counts, requests=1, rows=1)
+        tally.add_latencies(self.layout, counts, [seconds])
+        self._rows_answered.inc()
+        return Counted(counts, write_answers(*promised, [1], []), [])
+
+
+def _ids() -> tuple[int, int]:
+    """A block, and what vouches for the rest of a request id."""
+    return int.from_bytes(os.urandom(8), "big", signed=True), int.from_bytes(os.urandom(4), "big")
+
 
 class Counting:
     """The ledgers of a replica. `when_full` is called, by any thread, once a block should be counted early."""
@@ -224,19 +280,19 @@ class Counting:
         """`version` is the one that answers."""
         ledger = self._ledgers.get(key)
         if ledger is None:
-            made = Ledger(key, version.predictor.schema, version.layout, self._full)
+            made = Ledger(key, version.schema, version.layout, self._full)
             ledger = self._ledgers.setdefault(key, made)
         return ledger
 
-    def close(self) -> list[tuple[Ledger, list[Counted]]]:
+    def close(self) -> list[tuple[Ledger, Noted]]:
         """What every ledger has counted since. Ledgers that were idle for ten minutes are forgotten."""
         ledgers = list(self._ledgers.values())
         found = [(ledger, ledger.close(CELLS // len(ledgers))) for ledger in ledgers]
-        for ledger, counted in found:
-            if not counted and time.monotonic() - ledger.idle_since > IDLE_SECONDS:
+        for ledger, noted in found:
+            if not noted.counted and time.monotonic() - ledger.idle_since > IDLE_SECONDS:
                 self._ledgers.pop(ledger.key, None)
                 ledger.is_forgotten = True
-        return [(ledger, counted) for ledger, counted in found if counted]
+        return [(ledger, noted) for ledger, noted in found if noted != Noted([], [])]
 
     def _full(self) -> None:
         self.when_full()

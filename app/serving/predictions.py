@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,13 +23,12 @@ from app.runtimes import Batch, Prediction
 from app.runtimes.rows import to_batch
 from app.runtimes.schema import Head, named
 from app.serving.bodies import Read, reader_of
-from app.serving.counting import Counting
-from app.serving.directions import ROUTING_KEY, Directions
-from app.serving.replica import Replica
+from app.serving.directions import ROUTING_KEY
+from app.serving.plane import Serving
+from app.serving.prompts import complete
 from app.serving.schemas import Classified, ClassifyAnswer
-from app.serving.shadow import Mirrored, Shadow
+from app.serving.shadow import Mirrored
 from app.serving.target import Asked, Target, find
-from app.settings import Settings
 
 # Up to here, some thousand rows, a thread costs more than it spares; a larger body must not stall the small ones.
 BYTES_ON_THE_LOOP = 2**20
@@ -40,17 +38,6 @@ LARGE = ThreadPoolExecutor(2, thread_name_prefix="large-batch")
 SLOW = ThreadPoolExecutor(2, thread_name_prefix="slow-model")
 
 JSON = (b"content-type", b"application/json")
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What answers: `counting` None where nothing is counted."""
-
-    settings: Settings
-    replica: Replica
-    directions: Directions
-    counting: Counting | None
-    shadow: Shadow
 
 
 async def answer_prediction(scope: Scope, receive: Receive) -> Answer | None:
@@ -75,12 +62,17 @@ async def predict(scope: Scope, receive: Receive) -> Answer:
     desk = Desk(serving, scope, read, body, began)
     if len(body) <= BYTES_ON_THE_LOOP:
         asked = desk.read()
-        if asked.target.version.predictor.is_quick:
+        if asked.target.version.is_quick:
             done = desk.answer(asked)
+        elif asked.conversations is not None:
+            return await complete(serving, asked, began, receive)
         else:
             done = await asyncio.get_running_loop().run_in_executor(SLOW, desk.answer, asked)
     else:
-        done = await asyncio.get_running_loop().run_in_executor(LARGE, desk.read_and_answer)
+        found = await asyncio.get_running_loop().run_in_executor(LARGE, desk.read_and_answer)
+        if isinstance(found, Asked):
+            return await complete(serving, found, began, receive)
+        done = found
     if done.target.arm == "canary" or serving.directions.shadows:
         desk.tell(done)
     headers = [JSON, (b"x-request-id", done.request.encode())]
@@ -99,7 +91,13 @@ async def classify(serving: Serving, model: str | None, row: dict[str, str | Non
     except Invalid as error:
         # The body has no room for a name: its fields are the columns.
         raise Invalid(error.message, code=error.code, remedy=f"Send ?model= with one of: {_served(error)}.") from None
-    schema, batch = target.version.predictor.schema, to_batch([row], target.version.predictor.schema)
+    if target.version.generator is not None:
+        raise Invalid(
+            f"{target.slots.model} answers with text; there is nothing to classify.",
+            code="answers_with_text",
+            remedy="Ask it at POST /v1/chat/completions, or POST /predict/batch.",
+        )
+    schema, batch = target.version.schema, to_batch([row], target.version.schema)
     predictions = await asyncio.get_running_loop().run_in_executor(SLOW, target.version.predictor.predict, batch)
     request = note(serving, target, batch, predictions, time.perf_counter() - began)
     heads = {
@@ -143,6 +141,8 @@ class Desk:
         target = find(self._serving.replica, self._serving.settings.max_batch_rows, model, slot)
         if self._key and slot == "active":
             target = self._serving.directions.routed(target, self._key)
+        if target.version.generator is not None:
+            target = target.alone()
         self._target = target
         return target
 
@@ -154,8 +154,10 @@ class Desk:
             self._count(self._target, error)
             raise
 
-    def read_and_answer(self) -> Done:
-        return self.answer(self.read())
+    def read_and_answer(self) -> Done | Asked:
+        """Asked, where the answer would hold this thread for long."""
+        asked = self.read()
+        return self.answer(asked) if asked.conversations is None else asked
 
     def answer(self, asked: Asked) -> Done:
         """Raises what the version raises, which is counted against it."""
@@ -211,7 +213,7 @@ def _body(asked: Asked, predictions: Sequence[Prediction], request_id: str) -> b
         "slot": target.slot,
         "request_id": request_id,
     }
-    heads = target.version.predictor.schema.heads
+    heads = target.version.schema.heads
     told |= _told(heads[0], predictions[0], asked.probabilities)
     if len(heads) > 1:
         every = zip(heads, predictions, strict=True)

@@ -28,7 +28,7 @@ from app.registry.swap import CHANNEL as SLOTS_CHANNEL
 from app.registry.swap import get_version
 from app.registry.tables import ModelSlots, ReplicaSlots
 from app.serving import loaded
-from app.serving.loaded import DEFAULT_P99_SECONDS, Loaded
+from app.serving.loaded import Loaded
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -168,6 +168,15 @@ class Replica:
             for model in await session.scalars(gone):
                 await notify(session, REPLICAS_CHANNEL, model)
 
+    def close(self) -> None:
+        """Ends what runs behind the versions; nothing is answered any more."""
+        versions = [version for shelf in self._shelves.values() for version in shelf.loaded.values()]
+        self.slots.clear()
+        self._shelves.clear()
+        for version in versions:
+            if version.generator is not None:
+                version.generator.close()
+
     def _flip(self, wanted: Wanted) -> bool:
         """True where this replica now answers with the generation that was just read."""
         converged = converge(wanted, self.slots.get(wanted.model), self._shelf(wanted.model))
@@ -229,10 +238,10 @@ class Replica:
         try:
             async with self._sessions() as session:
                 version = await get_version(session, model, number)
-                gate = (await load_definition(session, model, version.definition_revision)).definition.gate
-            limit = gate.latency.max if gate.latency and gate.latency.max else DEFAULT_P99_SECONDS
+                definition = (await load_definition(session, model, version.definition_revision)).definition
+            limit, trained_at = definition.latency_limit, version.created_at.timestamp()
             shelf.loaded[number] = await asyncio.to_thread(
-                loaded.load, self._settings.store, number, version.artifact, limit
+                loaded.load, self._settings.store, number, version.artifact, limit, trained_at
             )
             shelf.failed.pop(number, None)
         except Exception as error:

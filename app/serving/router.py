@@ -6,7 +6,7 @@ from app.auth.requires import Predictor
 from app.schemas import ModelName
 from app.serving import predictions
 from app.serving.bodies import BINARY
-from app.serving.schemas import ClassifyAnswer, PredictAnswer, PredictRequest
+from app.serving.schemas import ClassifyAnswer, CompletionsAnswer, PredictAnswer, PredictRequest
 
 router = APIRouter(tags=["predictions"])
 
@@ -28,7 +28,7 @@ def _with_binary(name: str, **schema: Any) -> dict[str, Any]:
 
 @router.post(
     "/predict/batch",
-    response_model=PredictAnswer,
+    response_model=PredictAnswer | CompletionsAnswer,
     openapi_extra={
         "requestBody": {"required": True, "content": JSON_BODY | BINARY_BODIES},
         "parameters": [

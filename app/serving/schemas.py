@@ -15,7 +15,8 @@ FIELDS = {"model", "instances", "slot", "probabilities"}
 class PredictRequest(BaseModel):
     """`instances` are rows as lists, in the order of the version's columns, or as objects by name. null is missing.
 
-    A version that reads texts also takes texts. With `probabilities` the answer has those of every label.
+    A version that reads texts also takes texts. With `probabilities` the answer has those of every label. A language
+    model takes texts, {"prompt": text} and {"messages": [{role, content}]}.
     """
 
     model: str | None = None
@@ -43,6 +44,24 @@ class PredictAnswer(HeadAnswer):
     slot: Literal["active", "standby"]
     heads: dict[str, HeadAnswer] | None = Field(None, description="by label column; absent where there is only one")
     request_id: str = Field(description="to send with feedback")
+
+
+class TokensUsed(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class CompletionsAnswer(BaseModel):
+    """Of a language model: `completions[i]` belongs to `instances[i]`, and was cut where its reason is `length`."""
+
+    model: str
+    version: int
+    generation: int
+    slot: Literal["active", "standby"]
+    request_id: str = Field(description="to send with feedback")
+    completions: list[str]
+    finish_reasons: list[Literal["stop", "length"]]
+    usage: TokensUsed
 
 
 class Classified(BaseModel):

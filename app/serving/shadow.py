@@ -95,7 +95,7 @@ class Shadow:
         ledger = self._counting.ledger_of(key, standby)
         began = time.perf_counter()
         try:
-            batch = _batch(mirrored, standby.predictor.schema)
+            batch = _batch(mirrored, standby.schema)
             predictions = standby.predictor.predict(batch)
         except RefitError as error:
             (ledger.failed if error.status >= 500 else ledger.refused)()
@@ -108,14 +108,14 @@ class Shadow:
         answered = named(uuid.UUID(mirrored.request))
         mirrors = Mirrors(mirrored.trial.id, answered.block, answered.number) if self._keeps else None
         ledger.note(batch, predictions, seconds, mirrors=mirrors)
-        before, now = target.version.predictor.schema, standby.predictor.schema
+        before, now = target.version.schema, standby.schema
         return compare((before, mirrored.predictions), (now, predictions))
 
 
 def _batch(mirrored: Mirrored, schema: InputSchema) -> Batch:
     """The rows as standby reads them; read once more where it reads other columns."""
     asked = mirrored.asked
-    known = asked.target.version.predictor.schema
+    known = asked.target.version.schema
     if (known.columns, known.text) == (schema.columns, schema.text):
         return asked.batch
     standby = asked.target.slots.standby

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from app.errors import Invalid, NotFound, Refused, TooLarge, Unavailable
 from app.runtimes import Batch
+from app.runtimes.chat import Message
 from app.serving.counting import Key
 from app.serving.loaded import Loaded
 from app.serving.replica import Replica, Slots
@@ -28,6 +29,12 @@ class Target(NamedTuple):
     def key(self) -> Key:
         return Key(self.slots.model, self.version.number, self.slots.generation, self.arm)
 
+    def alone(self) -> "Target":
+        """With slots that hold no version but this one: a slow answer is no reason for another to stay in memory."""
+        slots = self.slots
+        active, standby = (self.version, None) if self.slot == "active" else (None, self.version)
+        return self._replace(slots=Slots(slots.model, slots.type, slots.generation, active, standby))
+
     def expect(self, rows: int) -> None:
         """Raises TooLarge, before that many rows are turned into arrays."""
         if rows > self.max_rows:
@@ -39,11 +46,15 @@ class Target(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request that was read: whom it asks, about which rows, and whether for the probability of every label."""
+    """A request that was read: whom it asks, about which rows, and whether for the probability of every label.
+
+    `conversations` are the rows where the version answers with text; then the batch has no columns.
+    """
 
     target: Target
     batch: Batch
     probabilities: bool = False
+    conversations: list[list[Message]] | None = None
 
 
 # The target of (model, slot), once a body has told them.

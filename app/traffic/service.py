@@ -140,7 +140,7 @@ class Traffic:
 
     @property
     def _first_head(self) -> str:
-        return str(self.layout.told["order"][0]) if self.layout else ""
+        return str(next(iter(self.layout.told["order"]), "")) if self.layout else ""
 
     def _middles(self, head: str) -> npt.NDArray[np.float64]:
         assert self.layout is not None

@@ -12,6 +12,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clock, notify, seconds
+from app.definitions.service import load
 from app.errors import NotFound, Refused
 from app.events.record import REFIT, record
 from app.registry.swap import ReplicasNotReady, live_replicas
@@ -40,10 +41,16 @@ END_DUE = text("""
 async def start(session: AsyncSession, model: str, asked: StartCanary | StartShadow, *, actor: str) -> Trial:
     """A running trial of what stands by.
 
-    Raises Refused: `no_active_version`, `standby_empty`, `held` (a canary), `trial_running`; ReplicasNotReady where a
-    live replica has not loaded standby.
+    Raises Refused: `shadow_of_texts`, `no_active_version`, `standby_empty`, `held` (a canary), `trial_running`;
+    ReplicasNotReady where a live replica has not loaded standby.
     """
     kind = "canary" if isinstance(asked, StartCanary) else "shadow"
+    if kind == "shadow" and (await load(session, model)).definition.generates:
+        raise Refused(
+            f"{model} answers with text: two answers are not compared row by row.",
+            code="shadow_of_texts",
+            remedy=f"Start a canary: refit canary start {model} --share 0.1 --reason …; or ask standby by `slot`.",
+        )
     slots = await _lock(session, model)
     await _check(session, slots, kind)
     trial = Trial(

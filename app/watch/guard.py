@@ -191,11 +191,10 @@ async def _promised(session: AsyncSession, store: Path, watch: Watch) -> dict[st
     version = await session.get_one(ModelVersion, (watch.model, watch.version))
     replaced = await session.get_one(ModelVersion, (watch.model, watch.previous))
     definition = (await load(session, watch.model)).definition
-    latency = definition.latency
     return promise(
         definition.watch,
         version.gate.get("standings", {}),
-        latency.max if latency else None,
+        definition.latency_limit,
         profile_of(store, version.artifact),
         await before(session, watch, profile_of(store, replaced.artifact)),
     )

@@ -36,7 +36,7 @@ def api(environment: dict[str, str], settings: Settings, replicas: int, listenin
             command=(*PYTHON, "app.main"),
             ready=lambda: _is_ready(settings),
             stop=(Signals.SIGTERM, Signals.SIGINT),
-            patience=settings.drain_seconds + 10,
+            patience=settings.drain_seconds + settings.drain_answers_seconds + 10,
             environment=environment | own,
             passed=(listening,),
         )

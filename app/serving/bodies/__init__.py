@@ -48,6 +48,9 @@ def _read_binary(read: Callable[[bytes, Target], Batch], query: Query, body: byt
     slot = _one_of(query, "slot", SLOTS)
     probabilities = _one_of(query, "probabilities", ("false", "true")) == "true"
     target = find(query.get("model", [None])[0], slot)
+    if target.version.generator is not None:
+        remedy = f"Send {json.MEDIA_TYPE}."
+        raise UnsupportedMediaType(f"{target.slots.model} answers prompts, and those come as JSON.", remedy=remedy)
     return Asked(target, read(body, target), probabilities)
 
 

@@ -37,7 +37,7 @@ def read(body: bytes, target: Target) -> Batch:
     target.expect(rows.num_rows)
     if not rows.num_rows:
         raise Invalid("There are no instances to predict.", code="invalid_instances", errors=[], more=0)
-    schema = target.version.predictor.schema
+    schema = target.version.schema
     if len(names) == 1 and pa.types.is_fixed_size_list(rows.schema.field(0).type):
         return numbers_to_batch(_matrix(_joined(rows).column(0)), schema)
     if unknown := [told_name(name) for name in names if name not in schema.names][:MOST_ERRORS]:

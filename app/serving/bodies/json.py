@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import simdjson
 
-from app.errors import RefitError
+from app.errors import Invalid, RefitError
 from app.runtimes.rows import to_batch, to_float32, without_names
-from app.serving.schemas import decode
+from app.serving.conversations import conversations_of
+from app.serving.schemas import PredictRequest, decode
 from app.serving.target import SLOTS, Asked, Find, Target
 
 MEDIA_TYPE = "application/json"
@@ -43,8 +44,18 @@ def _thoroughly(body: bytes, find: Find) -> Asked:
     asked = decode(body)
     target = find(asked.model, asked.slot)
     target.expect(len(asked.instances))
-    batch = to_batch(asked.instances, target.version.predictor.schema)
+    if target.version.generator is not None:
+        return _prompts(target, asked)
+    batch = to_batch(asked.instances, target.version.schema)
     return Asked(target, batch, asked.probabilities)
+
+
+def _prompts(target: Target, asked: PredictRequest) -> Asked:
+    if asked.probabilities:
+        errors = [{"field": "probabilities", "message": "is for versions that answer with labels"}]
+        raise Invalid("The request is not valid: probabilities.", errors=errors)
+    rows = conversations_of(asked.instances)
+    return Asked(target, without_names(np.empty((len(rows), 0), np.float32)), conversations=rows)
 
 
 class Lists(NamedTuple):
@@ -117,7 +128,7 @@ def _objects(body: bytes, find: Find) -> Asked | None:
     target.expect(len(asked.instances))
     if target.version.objects is not decoder:
         return None
-    columns = len(target.version.predictor.schema.columns)
+    columns = len(target.version.schema.columns)
     cells = chain.from_iterable(map(msgspec.structs.astuple, asked.instances))
     numbers = np.fromiter(cells, np.float64, len(asked.instances) * columns)
     return _with_batch(target, numbers.reshape(-1, columns))
@@ -125,7 +136,7 @@ def _objects(body: bytes, find: Find) -> Asked | None:
 
 def _with_batch(target: Target, numbers: npt.NDArray[np.float64]) -> Asked | None:
     """None where the version reads other columns, or a number is beyond float32."""
-    schema = target.version.predictor.schema
+    schema = target.version.schema
     if numbers.shape[1] != len(schema.columns) or len(schema.numeric) != len(schema.columns) or not len(numbers):
         return None
     narrow = to_float32(numbers)

@@ -35,7 +35,7 @@ def read(body: bytes, target: Target) -> Batch:
         raise _invalid("The array's data is not as long as its header says.")
     target.expect(shape[0])
     numbers = np.frombuffer(body, dtype, offset=file.tell())
-    return numbers_to_batch(numbers.reshape(shape, order="F" if by_columns else "C"), target.version.predictor.schema)
+    return numbers_to_batch(numbers.reshape(shape, order="F" if by_columns else "C"), target.version.schema)
 
 
 def _invalid(message: str) -> Invalid:
