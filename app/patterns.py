@@ -24,6 +24,7 @@ WORDS: Mapping[str, str] = {
     r"^(latest|[0-9a-f]{6,64})$": (
         "a data version is latest, or a digest or its beginning: 6 to 64 hexadecimal digits, with small letters"
     ),
+    r"^[1-9][0-9]{0,17}-[0-9a-f]{12}$": "a token reads as the dry run gave it: its job's number, - and 12 hex digits",
     r"^[1-9][0-9]{0,17}$": "a version is a whole number from 1",
     # Texts
     r"^[^\x00]*$": "a text has no NUL character",
