@@ -39,6 +39,7 @@ from app.serving.replica import Replica
 from app.serving.router import router as serving
 from app.serving.shadow import Shadow
 from app.settings import LOOPBACK, Settings, settings
+from app.signoff.router import router as signoff
 from app.tick import keep_ticking
 from app.training.router import router as training
 from app.training.schedule_router import router as schedule
@@ -62,6 +63,7 @@ ROUTERS = (
     schedule,
     records,
     registry,
+    signoff,
     serving,
     definitions,
     data,

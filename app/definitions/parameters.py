@@ -4,7 +4,7 @@ that nobody knows the nearest one that somebody does."""
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import orjson
@@ -33,7 +33,7 @@ def _told(schema: Json, error: jsonschema.ValidationError) -> Iterator[dict[str,
     if error.validator != "additionalProperties" or not isinstance(error.instance, dict):
         yield {"field": ".".join(path), "message": _expected(error)}
         return
-    beside = list(error.schema.get("properties", {}))
+    beside = list(cast("Json", error.schema).get("properties", {}))
     for name in sorted(error.instance.keys() - set(beside)):
         meant = _meant(schema, path[1:], str(name), beside)
         known = f"the nearest that is: {meant}" if meant else f"known are {', '.join(sorted(beside))}"

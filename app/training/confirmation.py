@@ -93,7 +93,7 @@ def _trains_nothing(wanted: Mapping[str, Any]) -> bool:
 
 
 def _as_before(before: TrainingJob, wanted: Mapping[str, Any]) -> bool:
-    return before.params == wanted["params"] and before.strategy == wanted["strategy"]
+    return bool(before.params == wanted["params"] and before.strategy == wanted["strategy"])
 
 
 async def _holds(
