@@ -42,6 +42,7 @@ from app.serving.router import router as serving
 from app.serving.shadow import Shadow
 from app.serving.upstream import Upstreams
 from app.settings import LOOPBACK, Settings, settings
+from app.signoff.router import router as signoff
 from app.tick import keep_ticking
 from app.training.router import router as training
 from app.training.schedule_router import router as schedule
@@ -65,6 +66,7 @@ ROUTERS = (
     schedule,
     records,
     registry,
+    signoff,
     serving,
     openai,
     definitions,

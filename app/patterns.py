@@ -20,10 +20,13 @@ WORDS: Mapping[str, str] = {
     r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$": (
         "a metric's name begins with a letter and goes on with letters, digits, _, . and -; 100 characters at most"
     ),
+    r"^[0-9a-f]{16}$": "a prompt of the sheet is named by 16 hexadecimal digits, with small letters",
+    r"^[0-9a-f]{64}$": "an evaluation is named by 64 hexadecimal digits, with small letters, as the sheet gave them",
     r"^[0-9a-f]{32}$": "a request id has 32 hexadecimal digits, with small letters, as the answer gave it",
     r"^(latest|[0-9a-f]{6,64})$": (
         "a data version is latest, or a digest or its beginning: 6 to 64 hexadecimal digits, with small letters"
     ),
+    r"^[1-9][0-9]{0,17}-[0-9a-f]{12}$": "a token reads as the dry run gave it: its job's number, - and 12 hex digits",
     r"^[1-9][0-9]{0,17}$": "a version is a whole number from 1",
     # Texts
     r"^[^\x00]*$": "a text has no NUL character",

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Network = IPv4Network | IPv6Network
 
+SWITCH = dict.fromkeys(("true", "1", "on", "yes"), True) | dict.fromkeys(("false", "0", "off", "no"), False)
+TYPE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -33,6 +36,18 @@ def parse_seconds(value: str) -> tuple[float, ...]:
     if not all(math.isfinite(wait) and wait >= 0 for wait in waits):
         raise ValueError("a wait is a number of seconds from 0")
     return waits
+
+
+def parse_types(value: str) -> bool | str | None:
+    """`true` and `false` in their usual spellings, nothing as unset, else names of types. Raises ValueError."""
+    names = sorted({part.strip() for part in value.split(",") if part.strip()})
+    if not names:
+        return None
+    if len(names) == 1 and names[0].lower() in SWITCH:
+        return SWITCH[names[0].lower()]
+    if not all(TYPE.fullmatch(name) for name in names):
+        raise ValueError("write true, false, or names of model types with commas between them")
+    return ",".join(names)
 
 
 class Settings(BaseSettings):
@@ -62,7 +77,11 @@ class Settings(BaseSettings):
     database_pool: int = Field(10, ge=2)
 
     # Jobs
-    training_enabled: bool = Field(True, description="off: the service is being set up, every trigger is refused")
+    training_enabled: bool | str | None = Field(
+        None,
+        description="unset: every type but costly ones; true: all; types, comma-separated: those; "
+        "false: the service is being set up, every trigger is refused",
+    )
     job_lease_seconds: float = Field(15.0, gt=0.2)
     job_max_attempts: int = Field(3, ge=1)
     job_poll_seconds: float = Field(2.0, gt=0, description="how often a worker asks Postgres for queued jobs")
@@ -103,6 +122,11 @@ class Settings(BaseSettings):
         "5,300,1800,7200,18000,36000,50400,72000,86400", description="the waits between the tries of a message"
     )
 
+    @field_validator("training_enabled", mode="before")
+    @classmethod
+    def are_types(cls, value: object) -> object:
+        return parse_types(value) if isinstance(value, str) else value
+
     @field_validator("notification_networks")
     @classmethod
     def are_networks(cls, value: str) -> str:
@@ -114,6 +138,14 @@ class Settings(BaseSettings):
     def are_seconds(cls, value: str) -> str:
         parse_seconds(value)
         return value
+
+    def may_train(self, type: str, *, costly: bool) -> bool:
+        """Whether a training of that type may begin at all."""
+        if self.training_enabled is None:
+            return not costly
+        if isinstance(self.training_enabled, str):
+            return type in self.training_enabled.split(",")
+        return self.training_enabled
 
     @property
     def networks(self) -> tuple[Network, ...]:

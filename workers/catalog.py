@@ -19,6 +19,7 @@ async def publish(session: AsyncSession) -> None:
             "stages": [[stage, share] for stage, share in found.stages.items()],
             "incremental": found.incremental,
             "costly": found.costly,
+            "pulls": found.pulls,
             "published_at": clock(),
         }
         upsert = insert(ModelType).values(name=name, **row)

@@ -20,7 +20,7 @@ from app.registry import artifacts
 from app.registry.lineage import learnt_from
 from app.registry.tables import ModelSlots, ModelVersion
 from app.training.tables import TrainingJob
-from workers.pipeline import Pipeline, PipelineError
+from workers.pipeline import Pipeline, PipelineError, params_of
 from workers.preferences import Preferred, preferred
 from workers.progress import Progress
 from workers.strategy import base_of
@@ -66,6 +66,7 @@ async def take_inputs(
     """The stage `snapshot`. A later attempt of a job takes the data version of its first one."""
     job = await session.get_one(TrainingJob, job_id)
     pipeline = find(job.model_type)
+    params_of(pipeline, job.params)
     progress = Progress(pipeline.stages, tell, labels=job.labelling is not None)
     progress("stage", name="snapshot", state="started")
     definition = (await load(session, job.model, job.definition_revision)).definition

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.definitions.schemas import Strategy
 from app.gate.criteria import Gate
+from app.patterns import in_words
 from app.runtimes.schema import InputSchema, TextInput
 
 SplitName = Literal["train", "validation", "holdout"]
@@ -163,7 +164,21 @@ class Pipeline:
     plan: Callable[[Run], dict[str, Any]]  # for a dry run: what would be done and its estimated cost; trains nothing
     incremental: bool = False  # `train` can start from `run.base`
     costly: bool = False  # a training needs the token of a dry run, and REFIT_TRAINING_ENABLED must name the type
+    pulls: bool = False  # `strategy: pull` fetches a version that somebody else has trained
     keeps_checkpoints: bool = False  # what its stages left stays for a later job; retention takes it
+
+
+def params_of(pipeline: Pipeline, told: Mapping[str, Any]) -> Params:
+    """The parameters of a job. Raises PipelineError `invalid_params` for what no JSON Schema could tell the API."""
+    try:
+        return pipeline.params.model_validate(told)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc'])) or 'training'}: {in_words(e['msg'])}" for e in error.errors()]
+        raise PipelineError(
+            "invalid_params",
+            f"Training parameters are not valid: {'; '.join(faults)}.",
+            "Mend them in the definition's training, or in the trigger's params, and trigger again.",
+        ) from None
 
 
 def names() -> list[str]:

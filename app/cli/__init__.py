@@ -28,6 +28,9 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Versions and slots": {
         "versions": ("app.cli.versions:versions", "Versions: list, show, diff, stage."),
+        "sheet": ("app.cli.signoff:sheet", "The evaluation sheet of a version: both answers, blind."),
+        "signoff": ("app.cli.signoff:signoff", "Approve or reject a version, before its reload."),
+        "release-notes": ("app.cli.records:release_notes", "What is new, better, worse and known not to be right."),
         "slots": ("app.cli.slots:slots", "What is active and standby, and what each replica holds."),
         "reload": ("app.cli.slots:reload", "Swap active and standby everywhere."),
         "rollback": ("app.cli.slots:rollback", "Back to the version that was active before."),

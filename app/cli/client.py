@@ -179,6 +179,17 @@ def resolved(api: Api, model: str | None) -> str:
     return quote(model if model is not None else str(api.get("/model/slots")["model"]), safe="")
 
 
+def version_path(api: Api, model: str, version: int | None) -> str:
+    """Of that version; where none is named of what stands by, else of the newest. Raises Failure where there is none."""
+    number = version or api.get("/model/slots", model=model)["standby"]
+    if number is None:
+        newest = api.pages("/model/versions", 1, model=model)
+        if not newest:
+            raise Failure(f"{model} has no version yet.", Exit.ERROR, remedy=f"Train one: refit trigger {model} --wait")
+        number = newest[0]["number"]
+    return f"/model/versions/{quote(model, safe='')}/{number}"
+
+
 def _is_here(url: str) -> bool:
     return httpx.URL(url).host in LOOPBACK
 

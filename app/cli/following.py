@@ -78,7 +78,7 @@ def show_end(job: Job) -> None:
         show_gate(job["gate"])
         say(f"job {job['job_id']} made version {job['version']} of {job['model']}: {job['verdict']}")
     elif job["plan"]:
-        record(job["plan"])
+        record(job["plan"] | {"confirmation": job["confirmation"]})
     else:
         show_job(job)
 
@@ -90,6 +90,7 @@ def show_job(job: Job) -> None:
         "job": job["job_id"],
         "model": job["model"],
         "status": "cancelling" if job["cancelling"] else job["status"],
+        "asked for": what_of(job),
         "stage": job["stage"],
         "progress": share(job["progress"]),
         "note": job["progress_note"],
@@ -98,12 +99,15 @@ def show_job(job: Job) -> None:
         "verdict": job["verdict"],
         "version": job["version"],
         "data version": job["data_version"],
+        "preferences": job["preference_version"],
         "params": ", ".join(f"{name}={told(value)}" for name, value in job["params"].items()),
         "queue": f"{job['queue']}, {job['priority']} priority",
         "asked by": f"{job['actor']} ({job['trigger']}{', forced' if job['forced'] else ''})",
         "reason": job["reason"],
         "remark": job["note"],
-        "resumes": job["resumes"],
+        "goes on from": job["resumes"] and f"job {job['resumes']}",
+        "confirms": job["confirms"] and f"the plan of job {job['confirms']}",
+        "confirmation": job["confirmation"],
         "created": job["created_at"],
         "started": job["started_at"],
         "finished": job["finished_at"],
@@ -111,6 +115,12 @@ def show_job(job: Job) -> None:
         "remedy": error.get("remedy"),
     }
     record(fields)
+
+
+def what_of(job: Job) -> str | None:
+    """A dry run, or the stages that were asked for; None: a whole training."""
+    asked = ["dry run"] if job["dry_run"] else []
+    return ", ".join([*asked, *(job["stages"] or ())]) or None
 
 
 def _poll(api: Api, job_id: int, seen: str | None, wait: float) -> httpx.Response:

@@ -5,7 +5,7 @@ import click
 from app.cli.arguments import Number, examples, job_argument, limit_option, waiting_options
 from app.cli.client import Api, connect
 from app.cli.failures import Exit, Failure
-from app.cli.following import conclude, detachable, patient, show_job, wait_for
+from app.cli.following import conclude, detachable, patient, show_job, wait_for, what_of
 from app.cli.output import UNKNOWN, as_json, emit, json_option, printable, say, share, table, told, wants_json
 from app.cli.progress import Job, seconds_of
 
@@ -26,7 +26,19 @@ def jobs() -> None:
 def list_jobs(model: str | None, status: str | None, limit: int) -> None:
     """Jobs, newest first."""
     found = connect().pages("/training/jobs", limit, model=model, status=status)
-    headers = ("job", "model", "status", "stage", "done", "verdict", "version", "trigger", "created", "took")
+    headers = (
+        "job",
+        "model",
+        "status",
+        "asked for",
+        "stage",
+        "done",
+        "verdict",
+        "version",
+        "trigger",
+        "created",
+        "took",
+    )
     emit(found, lambda rows: table(headers, map(_row, rows)))
 
 
@@ -89,6 +101,7 @@ def _row(job: Job) -> tuple[Any, ...]:
         job["job_id"],
         job["model"],
         "cancelling" if job["cancelling"] else job["status"],
+        what_of(job),
         job["stage"],
         share(job["progress"]),
         job["verdict"],

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.cli.arguments import examples, job_argument
-from app.cli.client import Json, connect
+from app.cli.client import Json, connect, version_path
 from app.cli.failures import Exit, Failure
 from app.cli.output import as_json, emit, json_option, say, table, wants_json
 
@@ -29,7 +29,26 @@ def record(job: int, markdown: bool, out: Path | None) -> None:
     if out is None:
         click.echo(told, nl=False)
     else:
-        _write(out, told.encode())
+        write(out, told.encode())
+
+
+@click.command("release-notes", epilog=examples("refit release-notes fraud", "refit release-notes fraud 7 --out v7.md"))
+@click.argument("model")
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Into this file.  [stdout]")
+@json_option
+def release_notes(model: str, version: int | None, out: Path | None) -> None:
+    """The release notes of VERSION, or of what stands by, else of the newest: as Markdown, or with --json."""
+    api = connect()
+    path = f"{version_path(api, model, version)}/release-notes"
+    if wants_json():
+        told = as_json(api.get(path, format="json")) + "\n"
+    else:
+        told = api.call("GET", path, params={"format": "md"}).text
+    if out is None:
+        click.echo(told, nl=False)
+    else:
+        write(out, told.encode())
 
 
 @click.command(epilog=examples("refit archive 12 --to job-12.tar.gz", "refit archive 12 --to /mnt/secure"))
@@ -40,7 +59,7 @@ def archive(job: int, to: Path) -> None:
     """Logs, curves, events, change record and definition of a job, to be kept elsewhere; no weights."""
     packed = connect().call("GET", f"/training/jobs/{job}/archive").content
     if to.name.endswith(ARCHIVES):
-        _write(to, packed)
+        write(to, packed)
     else:
         to = _unpack(packed, to)
     emit({"job_id": job, "path": str(to), "bytes": len(packed)}, lambda told: click.echo(told["path"]))
@@ -72,7 +91,8 @@ def _show(found: Json) -> None:
     table(("what", "how many", "which"), rows)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
+    """Raises Failure where it cannot be written."""
     try:
         path.write_bytes(content)
     except OSError as error:

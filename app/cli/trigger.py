@@ -1,4 +1,7 @@
+import json
+import shlex
 import uuid
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -33,6 +36,8 @@ def _params(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> di
         "refit trigger fraud --wait",
         "refit trigger fraud -p optuna_trials=20 -p 'families=[mlp]' --note 'after the price change'",
         "refit trigger fraud --dry-run",
+        "refit trigger assistant --confirm 12-0123456789ab --wait",
+        "refit trigger assistant --stage evaluate --stage publish --from-job 12",
     )
 )
 @model_argument
@@ -48,32 +53,61 @@ def _params(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> di
 )
 @click.option(
     "--strategy",
-    type=click.Choice(["full", "incremental"]),
-    help="incremental: start from the active version.  [the definition's]",
+    type=click.Choice(["full", "incremental", "pull"]),
+    help="incremental: start from the active version; pull: fetch one.  [the definition's]",
 )
 @click.option("--priority", type=click.Choice(["high", "normal"]), default="normal", show_default=True)
 @click.option("--reason", help="Why; kept with the job.")
 @click.option("--note", help="Anything else; kept with the job.")
 @click.option("--force", is_flag=True, help="Skip the prerequisites: for operators, with --reason.")
+@click.option("--stage", "stages", multiple=True, help="Only this stage of the type, on what an earlier job has left.")
+@click.option("--from-job", type=click.IntRange(1), help="Whose checkpoints the stages go on from.  [the newest]")
+@click.option("--confirm", metavar="TOKEN", help="The token that a dry run has ended with.")
 @click.option("--idempotency-key", help="The same key gets the same job.  [a new one]")
 @click.option("--dry-run", is_flag=True, help="Train nothing: wait for the plan and its estimated cost.")
 @waiting_options(("-w", "--wait"), "Follow the job, and end with the gate's table.")
 @json_option
-def trigger(*, dry_run: bool, idempotency_key: str | None, wait: bool, timeout: float | None, **body: Any) -> None:
+def trigger(*, dry_run: bool, idempotency_key: str | None, wait: bool, timeout: float | None, **asked: Any) -> None:
     """Ask for a training of MODEL, which may be left out where there is only one.
 
     An equal job that is open already is joined, not doubled. With --wait the exit code tells the end: 0 the
-    candidate passed the gate, 3 the job failed, 4 the gate refused, 8 it still runs after --timeout seconds.
+    candidate passed the gate, 3 the job failed, 4 the gate refused, 8 it still runs after --timeout seconds. A costly
+    training needs two steps: --dry-run ends with the command that trains what it has planned.
     """
+    body = asked | {"stages": list(asked["stages"]) or None}
     api = connect()
     key = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
     answer: Job = api.post("/training/trigger", {**body, "dry_run": dry_run}, headers=key, patience=PATIENCE_SECONDS)
     _tell(answer)
     if wait or dry_run:
-        conclude(wait_for(api, answer["job_id"], timeout))
+        ended = wait_for(api, answer["job_id"], timeout)
+        conclude(ended)
+        _tell_next(ended, asked)
     else:
         emit(answer, lambda job: click.echo(job["job_id"]))
         say(f"follow it: refit status -w --job {answer['job_id']}")
+
+
+def _tell_next(planned: Job, asked: Mapping[str, Any]) -> None:
+    """The command that trains what was planned, word for word."""
+    if planned["confirmation"] is None:
+        return
+    words = ["refit", "trigger", planned["model"]]
+    for flag, value in _flags(asked):
+        words += [flag, value]
+    say(f"to train it: {shlex.join([*words, '--confirm', planned['confirmation'], '--wait'])}")
+
+
+def _flags(asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What decides what is trained; why it is trained may be said anew."""
+    yield from (("-p", f"{name}={json.dumps(value)}") for name, value in asked["params"].items())
+    yield from (("--stage", name) for name in asked["stages"])
+    if asked["data_version"] != "latest":
+        yield "--data-version", asked["data_version"]
+    if asked["strategy"]:
+        yield "--strategy", asked["strategy"]
+    if asked["from_job"]:
+        yield "--from-job", str(asked["from_job"])
 
 
 def _tell(answer: Job) -> None:

@@ -105,19 +105,23 @@ async def get_version(session: AsyncSession, model: str, name: str) -> DataVersi
     return found
 
 
-async def count_new(session: AsyncSession, model: str, definition: Definition) -> int | None:
-    """Labelled rows since the last completed training. None: the source could not tell within two seconds.
+async def count_new(
+    session: AsyncSession, model: str, definition: Definition, *, since: DataVersion | None = None
+) -> int | None:
+    """Labelled rows since the last completed training, or since that data version.
+
+    None: the source could not tell within two seconds.
 
     Raises what the source raises where it cannot be read at all.
     """
-    trained = await last_trained(session, model)
+    trained = since or await last_trained(session, model)
     # Marks of another time column would be compared with what they never measured.
     same_time = trained is not None and trained.source.get("time") == definition.data.time
-    since = trained.high_water if trained and same_time else None
+    mark = trained.high_water if trained and same_time else None
     source = sources.find(definition.data.source)
     try:
         async with asyncio.timeout(COUNT_SECONDS), session.begin_nested():
-            found = await source.count(definition.data, Reading(session, model, since))
+            found = await source.count(definition.data, Reading(session, model, mark))
     except (TimeoutError, DBAPIError):
         return None
     return found if trained is None or same_time else max(0, found - trained.rows)

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import jsonschema
-import orjson
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.data.splits import check_change
 from app.data.tables import DataVersion
+from app.definitions.parameters import faults
 from app.definitions.schemas import Definition, Strategy
 from app.definitions.tables import Model, ModelDefinition, ModelType
-from app.errors import Invalid, NotFound, Refused
+from app.errors import MOST_ERRORS, Invalid, NotFound, Refused
 from app.events.record import record
 from app.registry.tables import ModelSlots
 
@@ -66,16 +64,10 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
             if known
             else "Start a worker; it announces its types within seconds.",
         )
-    errors = [
-        {"field": ".".join(["training", *map(str, e.absolute_path)]), "message": _expected(e)}
-        for e in sorted(
-            _validator(orjson.dumps(published.params_schema)).iter_errors(params),
-            key=lambda e: list(map(str, e.absolute_path)),
-        )
-    ]
+    errors = faults(published.params_schema, params)[:MOST_ERRORS]
     if errors:
         raise Invalid(
-            f"Training parameters are not valid: {errors[0]['field']}: {errors[0]['message']}.",
+            f"Training parameters are not valid: {errors[0]['field']} {errors[0]['message']}.",
             code="invalid_params",
             remedy=f"Known parameters of {type}: {', '.join(sorted(published.params_schema.get('properties', {})))}.",
             errors=errors,
@@ -84,7 +76,8 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
 
 
 def check_strategy(model_type: ModelType, strategy: Strategy) -> None:
-    """Raises Invalid `strategy_unsupported` where a training of the type cannot start from the active version."""
+    """Raises Invalid `strategy_unsupported` where a training of the type cannot start from the active version, or where
+    its versions cannot be fetched."""
     if strategy == "incremental" and not model_type.incremental:
         raise Invalid(
             f"A training of type {model_type.name} cannot start from the active version.",
@@ -92,19 +85,13 @@ def check_strategy(model_type: ModelType, strategy: Strategy) -> None:
             remedy="Set strategy to full; GET /training/types says which types are incremental.",
             field="strategy",
         )
-
-
-def _expected(error: jsonschema.ValidationError) -> str:
-    """What the schema asks for: jsonschema's own message would say the caller's value back."""
-    if error.validator == "additionalProperties":
-        return "has a parameter that the type does not know"
-    return f"does not fit: {error.validator} {orjson.dumps(error.validator_value).decode()}"
-
-
-@lru_cache(maxsize=64)
-def _validator(schema: bytes) -> jsonschema.Draft202012Validator:
-    """Building one costs more than using it."""
-    return jsonschema.Draft202012Validator(orjson.loads(schema))
+    if strategy == "pull" and not model_type.pulls:
+        raise Invalid(
+            f"A version of type {model_type.name} cannot be pulled: it must be trained here.",
+            code="strategy_unsupported",
+            remedy="Set strategy to full.",
+            field="strategy",
+        )
 
 
 async def load(session: AsyncSession, model: str, revision: int | None = None, *, lock: bool = False) -> Applied:

@@ -42,6 +42,9 @@ class ModelType(Base):
     incremental: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="whether a training can start from the active version"
     )
+    pulls: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="whether a version can be fetched that somebody else has trained"
+    )
     costly: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="off until allowed by name, and each training needs a dry run's token"
     )

@@ -20,7 +20,7 @@ THINGS = (
     frozenset({"model", "data", "key", "retention"})
     | {"trigger", "schedule", "job", "stage"}
     | {"slots", "canary", "shadow", "watch"}
-    | {"feedback", "monitor", "incident"}
+    | {"signoff", "feedback", "monitor", "incident"}
     | {"notification", "notification_rule", "notification_target"}
 )
 

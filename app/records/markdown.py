@@ -1,9 +1,12 @@
-"""A change record as Markdown: a pure function of its JSON. Nothing that somebody wrote can become markup."""
+"""A change record and release notes as Markdown: pure functions of their JSON.
+
+Nothing that somebody wrote can become markup."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from app.records.notes import TITLES
 from app.records.sections import SECTIONS
 
 MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~!])")
@@ -18,8 +21,25 @@ def markdown(record: Mapping[str, Any]) -> str:
     head = f"# {text(record['model'])}{version}: change record of job {record['job_id']}"
     parts = [head, f"Written {record['written_at']}."]
     for name, title, _ in SECTIONS:
-        parts += [f"## {title}", *(_block(record[name]) if record[name] else ["Nothing to tell."])]
+        parts += [f"## {title}", *(block(record[name]) if record[name] else ["Nothing to tell."])]
     return "\n\n".join(parts) + "\n"
+
+
+def notes_markdown(notes: Mapping[str, Any]) -> str:
+    """`notes` as `release_notes` gives them, of JSON values only."""
+    head = f"# {text(notes['model'])} v{notes['version']}: release notes"
+    judged = f"Made by job {notes['job_id']} at {notes['created_at']}. The gate: {text(notes['verdict'])}"
+    parts = [head, f"{judged}, {text(notes['reason'])}" if notes["reason"] else f"{judged}."]
+    for name, title in TITLES.items():
+        parts += [f"## {title}", *(_part(notes[name]) if notes[name] else ["Nothing to tell."])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _part(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        yield "\n".join(f"- {text(each)}" for each in value)
+    else:
+        yield from block(value)
 
 
 def text(value: Any) -> str:
@@ -37,7 +57,7 @@ def text(value: Any) -> str:
     return MARKUP.sub(r"\\\1", " ".join(str(value).split()))
 
 
-def _block(value: Mapping[str, Any], level: int = 3) -> Iterator[str]:
+def block(value: Mapping[str, Any], level: int = 3) -> Iterator[str]:
     """Plain fields as one list, then what has parts of its own, each under a heading."""
     plain = {name: inner for name, inner in value.items() if not _has_parts(inner)}
     if plain:
@@ -45,7 +65,7 @@ def _block(value: Mapping[str, Any], level: int = 3) -> Iterator[str]:
     for name, inner in value.items():
         if _has_parts(inner):
             yield f"{'#' * min(level, 6)} {_named(name)}"
-            yield from [_table(inner)] if isinstance(inner, list) else _block(inner, level + 1)
+            yield from [_table(inner)] if isinstance(inner, list) else block(inner, level + 1)
 
 
 def _has_parts(value: Any) -> bool:

@@ -11,9 +11,10 @@ from app.auth.requires import Operator, Viewer
 from app.http import Session
 from app.records import retention
 from app.records.archive import archive, chunks
-from app.records.markdown import markdown
+from app.records.markdown import markdown, notes_markdown
+from app.records.notes import release_notes
 from app.records.service import change_record
-from app.schemas import Id, Reason, Strict
+from app.schemas import Id, ModelName, Reason, Strict
 
 router = APIRouter(tags=["records"])
 
@@ -37,10 +38,31 @@ class RecordView(BaseModel):
     configuration: dict[str, Any]
     evaluation: dict[str, Any] | None
     approvals: dict[str, Any]
+    signoffs: dict[str, Any] | None
     swap: dict[str, Any] | None
     watch: dict[str, Any] | None
     incidents: dict[str, Any]
     state: dict[str, Any]
+
+
+class NotesView(BaseModel):
+    """The release notes of a version; a part is null where there is nothing to tell."""
+
+    model: str
+    version: int
+    job_id: int
+    written_at: str
+    created_at: str
+    verdict: str
+    reason: str | None
+    data: dict[str, Any] | None
+    preferences_data: dict[str, Any] | None
+    configuration: dict[str, Any]
+    metrics: dict[str, Any] = Field(description="of the candidate")
+    deltas: dict[str, Any] | None = Field(description="criterion by criterion, against the version active then")
+    reviewers: dict[str, Any] | None = Field(description="what they said, and how often which answer was preferred")
+    limitations: list[str]
+    approvals: dict[str, Any] = Field(description="who triggered, planned, approved and reloaded it")
 
 
 class RunRetention(Strict):
@@ -78,6 +100,23 @@ async def show_record(
     if (format or ("md" if MARKDOWN in accept else "json")) == "json":
         return Response(found, media_type="application/json")
     return Response(markdown(orjson.loads(found)), media_type=MARKDOWN)
+
+
+@router.get("/model/versions/{model}/{number}/release-notes", response_model=NotesView, responses=BOTH)
+async def show_notes(
+    model: ModelName,
+    number: Id,
+    request: Request,
+    session: Session,
+    _: Viewer,
+    format: Annotated[Literal["json", "md"] | None, Query(description="else by Accept")] = None,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """Data, configuration, figures, what reviewers said and known limitations of a version: as JSON or Markdown."""
+    found = orjson.dumps(await release_notes(session, request.app.state.settings.store, model, number))
+    if (format or ("md" if MARKDOWN in accept else "json")) == "json":
+        return Response(found, media_type="application/json")
+    return Response(notes_markdown(orjson.loads(found)), media_type=MARKDOWN)
 
 
 @router.get("/training/jobs/{job_id}/archive", response_class=Archive, responses=ARCHIVE)

@@ -3,7 +3,7 @@
 A section that has nothing to tell answers None.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -15,6 +15,7 @@ from app.definitions.tables import ModelDefinition
 from app.incidents.tables import Incident
 from app.registry.swap import Action, live_replicas
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
+from app.signoff.standing import standing_of, words_on
 from app.training.tables import TRAINS, TrainingJob
 from app.watch.tables import Watch
 
@@ -106,6 +107,27 @@ async def approvals_of(session: AsyncSession, job: TrainingJob) -> Json:
     }
 
 
+async def signoffs_of(session: AsyncSession, job: TrainingJob) -> Json | None:
+    """What reviewers said of the version's answers, and whether that is enough for a reload."""
+    version = await _version(session, job)
+    words = await words_on(session, job.model, version.number) if version else []
+    if version is None:
+        return None
+    standing = await standing_of(session, version)
+    if not words and not standing.asked.count:
+        return None
+    named = ("at", "reviewer", "verdict", "notes", "evaluation")
+    said = [{name: getattr(w, name) for name in named} | {"preferred": preferred(w.preferences)} for w in words]
+    asked = {"required": standing.asked.count, "role": standing.asked.role, "missing": standing.missing}
+    return {"state": standing.state} | asked | {"signoffs": said}
+
+
+def preferred(preferences: Mapping[str, str]) -> dict[str, int]:
+    """How often which was preferred."""
+    chosen = list(preferences.values())
+    return {who: chosen.count(who) for who in ("candidate", "incumbent", "tie")} if chosen else {}
+
+
 async def swap_of(session: AsyncSession, job: TrainingJob) -> Json | None:
     """Every change of the slots that this version took part in, and which replicas answer with it now."""
     rows = await _changes(session, job)
@@ -171,6 +193,7 @@ SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("configuration", "Configuration", configuration_of),
     ("evaluation", "Evaluation", evaluation_of),
     ("approvals", "Approvals", approvals_of),
+    ("signoffs", "Sign-offs", signoffs_of),
     ("swap", "Swap", swap_of),
     ("watch", "Watch", watch_of),
     ("incidents", "Incidents and rollbacks", incidents_of),

@@ -21,6 +21,7 @@ from app.errors import NotFound, Refused, Stale
 from app.events.record import REFIT, record
 from app.registry import conditions
 from app.registry.tables import ModelSlots, ModelVersion, ReplicaSlots, SlotHistory
+from app.signoff import standing
 
 CHANNEL = "refit_slots"
 
@@ -94,9 +95,9 @@ async def reload(session: AsyncSession, change: Change, *, watch_minutes: float)
     """Swaps active and standby, bound to the incumbent that the gate report names.
 
     Raises Stale where the caller expected other slots; Refused: `standby_empty`, `standby_is_previous`, `held`,
-    `was_rolled_back` by a watch, `verdict_…`, `stale_gate`; ReplicasNotReady naming every live replica that is not
-    warm (the caller may wait and ask again). `force` passes over a hold, a rollback, an inconclusive verdict and
-    replicas that are not ready, never over the rest.
+    `was_rolled_back` by a watch, `verdict_…`, `stale_gate`, `signoff_missing`, `signoff_rejected`; ReplicasNotReady
+    naming every live replica that is not warm (the caller may wait and ask again). `force` passes over a hold, a
+    rollback, an inconclusive verdict and replicas that are not ready, never over the rest.
     """
     slots = await _lock(session, change)
     if slots.standby is None:
@@ -113,7 +114,9 @@ async def reload(session: AsyncSession, change: Change, *, watch_minutes: float)
         )
     conditions.check_hold(slots, change.force)
     await _check_was_rolled_back(session, slots, change)
-    conditions.check_gate(slots, await get_version(session, change.model, slots.standby), change.force)
+    version = await get_version(session, change.model, slots.standby)
+    conditions.check_gate(slots, version, change.force)
+    await standing.check(session, version)
     left_out = await _not_warm(session, slots.model, slots.standby)
     if left_out and not change.force:
         raise _not_ready(slots, slots.standby, left_out)

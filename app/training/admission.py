@@ -8,9 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.definitions.service import Applied
+from app.definitions.tables import ModelType
 from app.errors import Refused
 from app.settings import Settings
-from app.training import prerequisites
+from app.training import confirmation, prerequisites
 from app.training.checks import Check
 from app.training.state import OPEN
 from app.training.tables import MANUAL, TrainingJob
@@ -35,15 +36,19 @@ async def admit(
     trigger: str,
     forced: bool,
     trains: bool,
+    works: bool,
+    more: Sequence[Check] = (),
 ) -> list[dict[str, Any]]:
     """The checks that `force` passed over, with their figures; none where it was not needed.
 
     Raises Refused with `reasons=[{code, message, remedy, value, required, forceable}]` where anything blocks, and what
-    the data source raises where it cannot be asked. What makes no version has no prerequisites.
+    the data source raises where it cannot be asked. What makes no version has no prerequisites but `more`; `works`: the
+    type's pipeline is to run, not to plan.
     """
-    found = prerequisites.of_any_job(settings, open_jobs)
+    found = await prerequisites.of_any_job(session, settings, applied, open_jobs, works=works)
     if trains:
         found += await prerequisites.of_training(session, applied, by_itself=trigger != MANUAL)
+    found += more
     fault = next((check.fault for check in found if check.fault), None)
     if fault:
         raise fault
@@ -61,8 +66,10 @@ async def admit(
 
 async def prospect(session: AsyncSession, settings: Settings, applied: Applied) -> Prospect:
     """Every check with its figure, before anybody triggers."""
-    found = prerequisites.of_any_job(settings, await open_jobs(session, applied.model))
+    found = await prerequisites.of_any_job(session, settings, applied, await open_jobs(session, applied.model))
     found += await prerequisites.of_training(session, applied, by_itself=True, counts_in_any_case=True)
+    model_type = await session.get(ModelType, applied.definition.type)
+    found += await confirmation.shown(session, applied, model_type) if model_type else []
     failed = [check for check in found if not check.passed]
     by_hand, by_itself = ([c for c in failed if _binds(c, trigger)] for trigger in (MANUAL, "automatic"))
     return Prospect(applied.model, not by_hand, not by_itself, found)

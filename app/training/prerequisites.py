@@ -4,6 +4,7 @@ Admission refuses by this list, and `GET /training/prerequisites` shows it befor
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,9 +21,14 @@ from app.training.checks import Check
 from app.training.tables import TrainingJob, Worker
 
 
-def of_any_job(settings: Settings, open_jobs: Sequence[TrainingJob]) -> list[Check]:
-    """What is asked even of a job that makes no version."""
-    return [training_is_enabled(settings), nobody_waits(open_jobs)]
+async def of_any_job(
+    session: AsyncSession, settings: Settings, applied: Applied, open_jobs: Sequence[TrainingJob], *, works: bool = True
+) -> list[Check]:
+    """What is asked even of a job that makes no version; `works`: its pipeline is to run, not to plan."""
+    known = await session.get(ModelType, applied.definition.type)
+    enabled = training_is_enabled(settings, applied.definition.type, costly=known is not None and known.costly)
+    looks_only = not works and settings.training_enabled is not False
+    return [replace(enabled, passed=enabled.passed or looks_only), nobody_waits(open_jobs)]
 
 
 async def of_training(
@@ -42,17 +48,29 @@ async def of_training(
     ]
 
 
-def training_is_enabled(settings: Settings) -> Check:
-    on = settings.training_enabled
+def training_is_enabled(settings: Settings, type: str, *, costly: bool) -> Check:
+    on = settings.may_train(type, costly=costly)
+    is_setup = settings.training_enabled is False
+    off = f"Training of type {type} is switched off" + (
+        ": it is costly, and must be allowed by name." if costly else "."
+    )
+    said = "Training is switched off while the service is being set up." if is_setup else off
+    allow = "true" if is_setup else ",".join([*_allowed(settings), type])
     return Check(
         "training_disabled",
         passed=on,
         value=on,
         required=True,
-        message="Training is on." if on else "Training is switched off while the service is being set up.",
-        remedy="Set REFIT_TRAINING_ENABLED=true and restart the API.",
+        message="Training is on." if on else said,
+        remedy=f"Set REFIT_TRAINING_ENABLED={allow} and restart the API"
+        + ("." if is_setup else "; a dry run and data versions need no such leave."),
         forceable=False,
     )
+
+
+def _allowed(settings: Settings) -> list[str]:
+    """The types that are named now; what was never restricted is all of them."""
+    return settings.training_enabled.split(",") if isinstance(settings.training_enabled, str) else []
 
 
 def nobody_waits(open_jobs: Sequence[TrainingJob]) -> Check:

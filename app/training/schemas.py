@@ -7,12 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.definitions.schemas import Strategy
-from app.schemas import FreeJson, ModelName, Reason, Strict
+from app.schemas import FreeJson, Id, ModelName, Reason, Strict
+from app.training.stages import PUBLISH, are_of_data
 from app.training.state import JobState, eta_seconds
 from app.training.tables import TrainingJob
 
 PRIORITIES = {"high": 0, "normal": 1}
 Priority = Literal["high", "normal"]
+StageName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Token = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}-[0-9a-f]{12}$")]
 DataVersion = Annotated[str, StringConstraints(pattern=r"^(latest|[0-9a-f]{6,64})$")]
 
 
@@ -25,12 +28,18 @@ class TriggerRequest(Strict):
     reason: Reason | None = None
     note: Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")] | None = None
     params: FreeJson = Field(default_factory=dict, description="laid over the definition's `training`")
-    strategy: Strategy | None = Field(None, description="full or incremental; unset: the definition's")
+    strategy: Strategy | None = Field(None, description="full, incremental or pull; unset: the definition's")
     priority: Priority = "normal"
     dry_run: bool = False
-    stages: list[Literal["snapshot", "label"]] | None = Field(
-        None, min_length=1, max_length=2, description="only take (and label) a data version; train nothing"
+    stages: list[StageName] | None = Field(
+        None,
+        min_length=1,
+        max_length=20,
+        description="snapshot, label: only take (and label) a data version; "
+        "else stages of the type, which are run (again) on what an earlier job has left",
     )
+    from_job: Id | None = Field(None, description="the job whose checkpoints the stages go on from; unset: the newest")
+    confirm: Token | None = Field(None, description="the token of the dry run that has planned this training")
     label: FreeJson = Field(
         default_factory=dict, description="laid over the definition's `label`; with stages: [label]"
     )
@@ -38,14 +47,18 @@ class TriggerRequest(Strict):
 
     @property
     def trains(self) -> bool:
-        return not self.dry_run and self.stages is None
+        return not self.dry_run and (self.stages is None or PUBLISH in self.stages)
 
     @model_validator(mode="after")
     def label_is_a_stage(self) -> "TriggerRequest":
         if self.label and "label" not in (self.stages or []):
             raise ValueError('label says how to label; it goes with stages: ["label"]')
-        if self.dry_run and self.stages:
-            raise ValueError("a dry run plans a training, and stages leave it out; send one of them")
+        if self.dry_run and are_of_data(self.stages):
+            raise ValueError("a dry run plans a training, and these stages leave it out; send one of them")
+        if self.from_job is not None and not self.stages:
+            raise ValueError("from_job goes with stages; a failed or cancelled job as a whole is resumed")
+        if self.confirm is not None and (self.dry_run or are_of_data(self.stages)):
+            raise ValueError("confirm is for a training; what trains nothing needs none")
         return self
 
     @model_validator(mode="after")
@@ -93,7 +106,7 @@ class JobView(BaseModel):
     plan: dict[str, Any] | None
     definition_revision: int
     data_version: str = Field(description="the digest that was taken; before that, what was asked for")
-    preference_digest: str | None = Field(description="the data version of preferences that was taken")
+    preference_version: str | None = Field(description="the data version of preferences")
     params: dict[str, Any]
     strategy: Strategy = Field(description="as asked for")
     base: int | None = Field(description="the version that it starts from; null: it trains in full")
@@ -108,7 +121,9 @@ class JobView(BaseModel):
     note: str | None
     forced: bool
     overridden: list[Any] | None = Field(description="the checks that force passed over, with their figures")
-    resumes: int | None
+    confirmation: str | None = Field(description="of a dry run of a costly type: the token that confirms its plan")
+    confirms: int | None = Field(description="the dry run whose plan it carries out")
+    resumes: int | None = Field(description="the job whose checkpoints it goes on from")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -126,6 +141,7 @@ class JobView(BaseModel):
             "verdict": (job.gate or {}).get("verdict"),
             "data_version": job.data_digest or job.data_version,
             "priority": "high" if job.priority == PRIORITIES["high"] else "normal",
+            "preference_version": job.preference_digest,
             "resumes": job.checkpoint_of,
         }
         return cls.model_validate(same | told)
@@ -202,3 +218,5 @@ class ModelTypeView(BaseModel):
     params_schema: dict[str, Any]
     stages: list[Any]
     incremental: bool = Field(description="whether a training can start from the active version")
+    pulls: bool = Field(description="whether a version can be fetched that somebody else has trained")
+    costly: bool = Field(description="off until REFIT_TRAINING_ENABLED allows it, and confirmed by a dry run's token")

@@ -1,32 +1,28 @@
 """Triggers and everything that callers ask of jobs."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-from pydantic import ValidationError
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
-from app.data import service as data
-from app.data.language_model import LabelOptions
 from app.db import clock, notify, seconds
-from app.definitions.schemas import Definition
 from app.definitions.service import Applied, check_strategy, check_training, resolve_model
 from app.definitions.tables import ModelType
 from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
-from app.patterns import in_words
 from app.settings import Settings
-from app.training import state
+from app.training import confirmation, state
 from app.training.admission import admit, open_jobs
-from app.training.schemas import PRIORITIES, TriggerRequest
+from app.training.equality import digest_of
+from app.training.schemas import TriggerRequest
+from app.training.stages import are_of_data
 from app.training.state import CHANNEL, JobState
 from app.training.tables import MANUAL, IdempotencyKey, JobLog, JobMetric, TrainingJob, Worker
+from app.training.wanted import Wanted, wanted_by
 
 Outcome = Literal["accepted", "replayed", "coalesced"]
 
@@ -35,10 +31,6 @@ Outcome = Literal["accepted", "replayed", "coalesced"]
 class Triggered:
     outcome: Outcome
     job: TrainingJob
-
-
-def digest_of(body: Any) -> str:
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 async def trigger(
@@ -66,20 +58,54 @@ async def trigger(
             return Triggered("replayed", first)
     model_type = await check_training(session, applied.definition.type, applied.definition.training | request.params)
     check_strategy(model_type, request.strategy or applied.definition.strategy)
-    wanted = await _wanted(session, settings, request, applied, model_type)
+    wanted = await wanted_by(session, settings, request, applied, model_type)
     already = await open_jobs(session, applied.model)
-    equal = [job for job in already if job.equality == wanted["equality"] and job.cancel_requested_at is None]
+    equality = wanted.columns["equality"]
+    equal = [job for job in already if job.equality == equality and job.cancel_requested_at is None]
     outcome: Outcome = "coalesced"
     job = equal[0] if equal else None
     if job is None:
-        overridden = await admit(
-            session, settings, applied, already, trigger=trigger, forced=request.force, trains=request.trains
-        )
-        wanted |= {"overridden": overridden or None, "because": because}
-        outcome, job = "accepted", await _create(session, wanted, principal, trigger)
+        columns = await _admitted(session, settings, request, applied, model_type, wanted, already, trigger)
+        outcome, job = "accepted", await _create(session, columns | {"because": because}, principal, trigger)
     if idempotency_key is not None:
         await _remember(session, principal, idempotency_key, body_digest, job)
     return Triggered(outcome, job)
+
+
+async def _admitted(
+    session: AsyncSession,
+    settings: Settings,
+    request: TriggerRequest,
+    applied: Applied,
+    model_type: ModelType,
+    wanted: Wanted,
+    already: Sequence[TrainingJob],
+    trigger: str,
+) -> dict[str, Any]:
+    """The columns of the job, with what it confirms and what force passed over. Raises Refused."""
+    asked = await confirmation.checks(
+        session,
+        applied,
+        model_type,
+        wanted.columns,
+        token=request.confirm,
+        dry_run=wanted.dry_run,
+        left=wanted.left,
+        trigger=trigger,
+    )
+    overridden = await admit(
+        session,
+        settings,
+        applied,
+        already,
+        trigger=trigger,
+        forced=request.force,
+        trains=request.trains,
+        works=wanted.works,
+        more=asked,
+    )
+    confirmed = wanted.dry_run if all(check.passed for check in asked) else None
+    return wanted.columns | {"overridden": overridden or None, "confirms": confirmed.id if confirmed else None}
 
 
 async def resume(session: AsyncSession, settings: Settings, job_id: int, principal: Principal) -> TrainingJob:
@@ -99,11 +125,12 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
         if job.checkpoint_of == (old.checkpoint_of or old.id) and job.cancel_requested_at is None:
             return job
     # Its prerequisites were met when it was triggered: only what concerns this moment is asked again.
-    await admit(session, settings, applied, already, trigger=MANUAL, forced=True, trains=False)
+    works = not (old.dry_run or are_of_data(old.stages))
+    await admit(session, settings, applied, already, trigger=MANUAL, forced=True, trains=False, works=works)
     same = (
         "model", "model_type", "definition_revision", "params", "strategy", "base", "equality", "dry_run", "stages",
         "preference_digest", "labelling", "queue", "priority", "note", "forced", "overridden", "min_new_samples",
-        "max_attempts", "memory_scale",
+        "max_attempts", "memory_scale", "confirms",
     )  # fmt: skip
     values = {name: getattr(old, name) for name in same} | {
         "data_version": old.data_digest or old.data_version,
@@ -209,68 +236,6 @@ async def _remember(session: AsyncSession, principal: Principal, key: str, body_
         await _first_answer(session, principal, key, body_digest)
 
 
-async def _wanted(
-    session: AsyncSession,
-    settings: Settings,
-    request: TriggerRequest,
-    applied: Applied,
-    model_type: ModelType,
-) -> dict[str, Any]:
-    """The columns of the job that is asked for. Equal jobs have equal `equality`: what is trained, not why."""
-    definition = applied.definition
-    named = await data.resolve(session, applied.model, request.data_version)
-    what = {
-        "model": applied.model,
-        "definition_revision": applied.revision,
-        "data_version": named.digest if named else "latest",
-        "params": definition.training | request.params,
-        "strategy": request.strategy or definition.strategy,
-        "dry_run": request.dry_run,
-        "stages": request.stages,
-        "labelling": _labelling(definition, request, named is None),
-    }
-    asks_for_rows = named is None and not request.force and request.trains
-    return what | {
-        "equality": digest_of(what),
-        "model_type": definition.type,
-        "queue": definition.queue or model_type.queue,
-        "priority": PRIORITIES[request.priority],
-        "max_attempts": settings.job_max_attempts,
-        "min_new_samples": definition.prerequisites.min_new_samples if asks_for_rows else 0,
-        "reason": request.reason,
-        "note": request.note,
-        "forced": request.force,
-    }
-
-
-def _labelling(definition: Definition, request: TriggerRequest, is_new: bool) -> dict[str, Any] | None:
-    """How the rows are labelled first. Rows that stand in a data version are taken as they are, unless it is asked for.
-
-    Raises Invalid `label_missing` where neither the definition nor the request says how.
-    """
-    asked = "label" in (request.stages or [])
-    if not asked and (definition.label is None or not is_new or request.stages):
-        return None
-    told = (definition.label.model_dump(mode="json") if definition.label else {}) | request.label
-    if definition.data.text is None:
-        raise Invalid(
-            "Only texts are labelled by a language model.", code="label_missing", remedy="Name them in data.text."
-        )
-    try:
-        return LabelOptions.model_validate(told).model_dump(mode="json")
-    except ValidationError as error:
-        fields = [".".join(map(str, ("label", *each["loc"]))) for each in error.errors()]
-        raise Invalid(
-            f"How to label is not said whole: {fields[0]}.",
-            code="label_missing",
-            remedy="Write `label` in the definition, or send url, model and prompt with the request.",
-            errors=[
-                {"field": field, "message": in_words(each["msg"])}
-                for field, each in zip(fields, error.errors(), strict=True)
-            ],
-        ) from None
-
-
 async def _create(session: AsyncSession, values: Mapping[str, Any], principal: Principal, trigger: str) -> TrainingJob:
     actor = str(principal)
     # The caller rings after its commit; should it die before that, the sweep rings two seconds later.
@@ -283,6 +248,8 @@ async def _create(session: AsyncSession, values: Mapping[str, Any], principal: P
         "strategy": job.strategy,
         "dry_run": job.dry_run,
         "stages": job.stages,
+        "goes_on_from": job.checkpoint_of,
+        "confirms": job.confirms,
         "overridden": job.overridden,
     }
     await record(

@@ -26,6 +26,7 @@ from app.db import clock, notify, seconds
 from app.events.record import REFIT, record
 from app.incidents.service import open_incident
 from app.registry.tables import ModelVersion
+from app.training.confirmation import token_of
 from app.training.failures import open_after_repeated
 from app.training.tables import TrainingJob
 
@@ -226,10 +227,12 @@ async def complete(session: AsyncSession, claim: Claim, version: Mapping[str, An
 async def complete_without_version(
     session: AsyncSession, claim: Claim, plan: dict[str, Any] | None, **figures: Any
 ) -> bool:
-    """A dry run ends with its plan, an evaluation with its figures, a job that only takes a data version with nothing
-    more."""
+    """A dry run ends with its plan and the token that confirms it, an evaluation with its figures, other jobs without a
+    version with nothing more."""
     ended = {"plan": plan, "progress": 1.0, **RELEASED, **figures}
     jobs = await _move(session, JobState.RUNNING, JobState.COMPLETED, _held(claim), **ended)
+    for job in jobs if plan is not None else ():
+        job.confirmation = await token_of(session, job)
     return await _told(session, jobs, "job.completed", before=JobState.RUNNING)
 
 

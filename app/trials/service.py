@@ -15,8 +15,9 @@ from app.db import clock, notify, seconds
 from app.definitions.service import load
 from app.errors import NotFound, Refused
 from app.events.record import REFIT, record
-from app.registry.swap import ReplicasNotReady, live_replicas
+from app.registry.swap import ReplicasNotReady, get_version, live_replicas
 from app.registry.tables import ModelSlots
+from app.signoff import standing
 from app.trials.schemas import StartCanary, StartShadow
 from app.trials.tables import Trial
 
@@ -41,8 +42,8 @@ END_DUE = text("""
 async def start(session: AsyncSession, model: str, asked: StartCanary | StartShadow, *, actor: str) -> Trial:
     """A running trial of what stands by.
 
-    Raises Refused: `shadow_of_texts`, `no_active_version`, `standby_empty`, `held` (a canary), `trial_running`;
-    ReplicasNotReady where a live replica has not loaded standby.
+    Raises Refused: `shadow_of_texts`, `no_active_version`, `standby_empty`, `held`, `signoff_missing` and
+    `signoff_rejected` (a canary), `trial_running`; ReplicasNotReady where a live replica has not loaded standby.
     """
     kind = "canary" if isinstance(asked, StartCanary) else "shadow"
     if kind == "shadow" and (await load(session, model)).definition.generates:
@@ -144,6 +145,8 @@ async def _check(session: AsyncSession, slots: ModelSlots, kind: str) -> None:
             code="held",
             remedy=f"Lift it first: refit unhold {model} --reason …; or try standby as a shadow.",
         )
+    if kind == "canary":
+        await standing.check(session, await get_version(session, model, slots.standby))
     if await session.scalar(select(Trial.id).where(Trial.model == model, Trial.state == "running")):
         raise Refused(
             f"A trial of {model} is running already.",

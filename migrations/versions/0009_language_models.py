@@ -25,6 +25,16 @@ def upgrade() -> None:
         ),
     )
     op.add_column(
+        "model_types",
+        sa.Column(
+            "pulls",
+            sa.Boolean(),
+            nullable=False,
+            server_default=sa.text("false"),
+            comment="whether a version can be fetched that somebody else has trained",
+        ),
+    )
+    op.add_column(
         "training_jobs",
         sa.Column("confirms", sa.BigInteger(), nullable=True, comment="the dry run whose token the trigger brought"),
     )
@@ -96,6 +106,7 @@ def downgrade() -> None:
     op.drop_column("training_jobs", "preference_digest")
     op.drop_column("training_jobs", "confirmation")
     op.drop_column("training_jobs", "confirms")
+    op.drop_column("model_types", "pulls")
     op.drop_column("model_types", "costly")
 
 

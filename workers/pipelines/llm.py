@@ -81,5 +81,6 @@ PIPELINE = Pipeline(
     train=train,
     plan=plan,
     costly=True,
+    pulls=True,
     keeps_checkpoints=True,
 )

@@ -1,0 +1,56 @@
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from app.auth.requires import Viewer
+from app.http import Session
+from app.schemas import Id, ModelName
+from app.signoff import service
+from app.signoff.markdown import markdown
+from app.signoff.schemas import SheetView, SignoffRequest, StandingView, WordView
+
+router = APIRouter(prefix="/model/versions/{model}/{number}", tags=["sign-off"])
+Model = Annotated[ModelName, Path()]
+Number = Annotated[Id, Path()]
+MARKDOWN = "text/markdown"
+BOTH: dict[int | str, dict[str, Any]] = {200: {"content": {MARKDOWN: {"schema": {"type": "string"}}}}}
+
+
+@router.get("/evaluation-sheet", response_model=SheetView, responses=BOTH)
+async def show_sheet(
+    model: Model,
+    number: Number,
+    request: Request,
+    session: Session,
+    _: Viewer,
+    format: Annotated[Literal["json", "md"] | None, Query(description="else by Accept")] = None,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """Prompts with the answers of candidate and incumbent, blind: the riskiest first, else in random order, the same
+    for everybody."""
+    sheet = await service.sheet_of(session, request.app.state.settings.store, model, number)
+    if (format or ("md" if MARKDOWN in accept else "json")) == "md":
+        return Response(markdown(sheet), media_type=MARKDOWN)
+    return Response(sheet.model_dump_json(), media_type="application/json")
+
+
+@router.post("/signoff", status_code=201)
+async def sign_off(
+    model: Model, number: Number, body: SignoffRequest, request: Request, session: Session, reviewer: Viewer
+) -> StandingView:
+    """A reviewer's word on a version, and where its sign-off stands now. Needs the role of the definition's
+    `signoff.role`; each may say more than one, and the last one counts."""
+    async with session.begin():
+        found = await service.sign(session, request.app.state.settings.store, model, number, body, reviewer)
+        return _view(model, number, found)
+
+
+@router.get("/signoffs")
+async def show_signoffs(model: Model, number: Number, session: Session, _: Viewer) -> StandingView:
+    """Where the sign-off of a version stands, what is missing, and everything that was said."""
+    return _view(model, number, await service.standing(session, model, number))
+
+
+def _view(model: str, number: int, found: tuple[Any, Any]) -> StandingView:
+    standing, words = found
+    return StandingView.of(model, number, standing, [WordView.model_validate(word) for word in words])

@@ -1,0 +1,120 @@
+"""What reviewers ask for and say: the sheet of a version, and their word on it."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.roles import Principal, Role
+from app.definitions.schemas import Signoff
+from app.definitions.service import load
+from app.errors import Forbidden, NotFound, Refused
+from app.evaluation import kept
+from app.evaluation.schemas import Evaluation
+from app.events.record import record
+from app.registry.swap import get_version
+from app.registry.tables import ModelVersion
+from app.signoff.schemas import SheetView, SignoffRequest
+from app.signoff.sheet import items_of, resolved
+from app.signoff.standing import NOBODY_ASKED, Standing, standing_of, words_on
+from app.signoff.tables import SignOff
+
+HAPPENED = {"approve": "signoff.approved", "reject": "signoff.rejected"}
+
+
+async def sheet_of(session: AsyncSession, store: Path, model: str, number: int) -> SheetView:
+    """Raises NotFound `version_not_found`, `no_evaluation`, `evaluation_not_found`."""
+    asked = await _asked(session, model)
+    version = await get_version(session, model, number)
+    evaluation, digest = await _evaluation(store, version)
+    return SheetView(
+        model=model,
+        version=number,
+        evaluation=digest,
+        data_version=evaluation.data_version,
+        notes=evaluation.notes,
+        prompts=items_of(evaluation, digest, asked),
+    )
+
+
+async def sign(
+    session: AsyncSession, store: Path, model: str, number: int, said: SignoffRequest, reviewer: Principal
+) -> tuple[Standing, Sequence[SignOff]]:
+    """Records a word, and where the sign-off stands now.
+
+    Raises Forbidden without the role that the definition asks for, Refused `evaluation_outdated`, Invalid for what is
+    not on the sheet, and what `sheet_of` raises.
+    """
+    asked = await _asked(session, model)
+    version = await get_version(session, model, number)
+    if not reviewer.may(Role(asked.role)):
+        raise Forbidden(
+            f"A sign-off of {model} needs the role {asked.role}; the key {reviewer.id} has "
+            f"{', '.join(sorted(reviewer.roles))}.",
+            remedy="The definition's signoff.role says who signs off.",
+        )
+    evaluation, digest = await _evaluation(store, version)
+    if said.evaluation != digest:
+        raise Refused(
+            f"What was read is not the evaluation that version {number} of {model} has.",
+            code="evaluation_outdated",
+            remedy=f"Read it anew: refit sheet {model} {number}.",
+            evaluation=digest,
+        )
+    preferences = resolved(said.preferences, items_of(evaluation, digest, asked), digest)
+    values = {
+        "model": model,
+        "version": number,
+        "reviewer": str(reviewer),
+        "principal": reviewer.id,
+        "roles": sorted(reviewer.roles),
+        "verdict": said.verdict,
+        "preferences": preferences,
+        "notes": said.notes,
+        "evaluation": digest,
+    }
+    await session.execute(insert(SignOff).values(values))
+    return await _told(session, version, said, str(reviewer), preferences)
+
+
+async def standing(session: AsyncSession, model: str, number: int) -> tuple[Standing, Sequence[SignOff]]:
+    """Where the sign-off of a version stands, and every word on it, oldest first."""
+    await load(session, model)
+    version = await get_version(session, model, number)
+    return await standing_of(session, version), await words_on(session, model, number)
+
+
+async def _told(
+    session: AsyncSession, version: ModelVersion, said: SignoffRequest, reviewer: str, preferences: dict[str, str]
+) -> tuple[Standing, Sequence[SignOff]]:
+    found = await standing_of(session, version)
+    counted = {who: list(preferences.values()).count(who) for who in ("candidate", "incumbent", "tie")}
+    await record(
+        session,
+        kind=HAPPENED[said.verdict],
+        actor=reviewer,
+        model=version.model,
+        job_id=version.job_id,
+        version=version.number,
+        after=found.state,
+        reason=said.notes or None,
+        evidence={"evaluation": said.evaluation, "preferences": counted, "missing": found.missing},
+    )
+    return found, await words_on(session, version.model, version.number)
+
+
+async def _asked(session: AsyncSession, model: str) -> Signoff:
+    return (await load(session, model)).definition.signoff or NOBODY_ASKED
+
+
+async def _evaluation(store: Path, version: ModelVersion) -> tuple[Evaluation, str]:
+    digest = version.details.get("evaluation")
+    if digest is None:
+        raise NotFound(
+            f"Version {version.number} of {version.model} has no evaluation: its type is judged by figures alone.",
+            code="no_evaluation",
+            remedy=f"See those: refit versions show {version.number} -m {version.model}.",
+        )
+    return await asyncio.to_thread(kept.read, store, digest), str(digest)
