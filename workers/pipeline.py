@@ -17,7 +17,6 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.definitions.schemas import Strategy
 from app.gate.criteria import Gate
 from app.patterns import in_words
 from app.runtimes.schema import InputSchema, TextInput
@@ -131,7 +130,7 @@ class Run:
     base: Base | None = None
     preference: TrainingData | None = None  # what is preferred to what, where the definition says so
     stages: frozenset[str] | None = None  # those that were asked for, to be run or run again; None: all
-    strategy: Strategy = "full"
+    strategy: Literal["full", "incremental", "pull"] = "full"
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

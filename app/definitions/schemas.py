@@ -22,7 +22,7 @@ from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
 from app.definitions.watching import LONG_WATCH_MINUTES, WatchOptions
 from app.evaluation import criteria as of_generators
-from app.gate.criteria import LATENCY, Criterion, Gate, Mode, Name, parsed
+from app.gate.criteria import LATENCY, Gate, Mode, Name, parsed
 from app.gate.metrics import METRICS, OF_ONE_CLASS
 from app.monitoring.monitors import MOST_MINUTES, MonitorOptions
 from app.monitoring.monitors import options_of as monitor_of
