@@ -17,7 +17,7 @@ CURVES = (
 )  # fmt: skip
 
 
-class News(TrainerCallback):  # type: ignore[misc]
+class News(TrainerCallback):
     """Tells `report` of steps, at most four times a second, and of every figure that is logged.
 
     `until` is the share of the stage that the training is. Raises PipelineError `not_converged` for a loss that is not
@@ -29,10 +29,10 @@ class News(TrainerCallback):  # type: ignore[misc]
         self._told = self._began = 0.0
         self._first = 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         self._began, self._first = time.monotonic(), state.global_step
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         now = time.monotonic()
         if not state.is_world_process_zero or (
             now - self._told < SECONDS_BETWEEN and state.global_step < state.max_steps
@@ -44,7 +44,7 @@ class News(TrainerCallback):  # type: ignore[misc]
         note = f"step {state.global_step} of {state.max_steps}, {_spoken(left)} left"
         self._report("progress", share=self._until * state.global_step / state.max_steps, note=note)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         for name, value in (logs or {}).items():
             if name in ("loss", "eval_loss", "train_loss"):
                 assert_finite(name, value, state.global_step)

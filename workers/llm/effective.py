@@ -1,4 +1,4 @@
-"""The parameters as they are trained with: the preset's where nothing was said, and half a batch after running short."""
+"""The parameters that are trained with: the preset's where nothing was said, half a batch after running short."""
 
 from typing import Any
 

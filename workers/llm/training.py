@@ -4,6 +4,7 @@ A training is a function `fit(spec, report) -> figures` of a stage's module. `la
 processes under accelerate, so what it needs stands in its Spec, as JSON.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 
 from app.registry.artifacts import write_durably
+from workers.llm import bases
 from workers.llm.effective import effective
 from workers.llm.params import LlmParams
 from workers.llm.stages import Done
@@ -53,7 +55,7 @@ def spec_of(run: Run, done: Mapping[str, Done], folder: Path, *, adapter: Path |
     prepared = done["prepare"]
     return Spec(
         params=effective(run.params, run.memory_scale),
-        base=Path(prepared.figures["base_folder"]),
+        base=bases.of(run, prepared.figures),
         adapter=adapter,
         rows=prepared.folder,
         folder=folder,
@@ -61,6 +63,11 @@ def spec_of(run: Run, done: Mapping[str, Done], folder: Path, *, adapter: Path |
         threads=run.threads,
         extra=extra,
     )
+
+
+def world_size() -> int:
+    """Processes that train together, as the launcher says."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def on_gpu() -> bool:
@@ -166,8 +173,9 @@ def arguments(spec: Spec, **given: Any) -> dict[str, Any]:
 def callbacks(spec: Spec, report: Reporter) -> list[Any]:
     """Progress, curves, and the trackers that were asked for."""
     from workers.llm.callbacks import News
+    from workers.llm.trackers import trackers
 
-    return [News(report)]
+    return [News(report), *trackers(spec, report)]
 
 
 def train(trainer: Any, spec: Spec) -> dict[str, Any]:
@@ -184,9 +192,9 @@ def train(trainer: Any, spec: Spec) -> dict[str, Any]:
     resumed = checkpoints.newest_valid(spec.folder)
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     assert_finite("training loss", result.training_loss, result.global_step)
-    trainer.save_model(str(spec.folder / "adapter"))
     history = trainer.state.log_history
     if trainer.is_world_process_zero():
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(spec.folder / "adapter")
         write_durably(spec.folder / "log_history.json", orjson.dumps(history, option=orjson.OPT_SERIALIZE_NUMPY))
     losses = [told["loss"] for told in history if "loss" in told]
     return {
@@ -200,7 +208,9 @@ def train(trainer: Any, spec: Spec) -> dict[str, Any]:
 
 def _quantization(params: LlmParams) -> Any:
     import torch
-    from transformers import BitsAndBytesConfig
+    import transformers
+
+    BitsAndBytesConfig: Any = transformers.BitsAndBytesConfig  # noqa: N806 - a class; untyped there
 
     require_quantizable(params)
     if params.load_in == "8bit":
