@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.data.chats import COMPLETION
 from benchmarks.llm.tiny import base_model, pairs
 from tests.workers.llm.runs import asked, rows_of, run_of
 from tests.workers.runs import news_of
@@ -81,16 +82,16 @@ def trained(run: Run, sft: Path | None) -> tuple[Path, dict[str, Any]]:
     return folder / "adapter", figures
 
 
-def log_odds(adapter: Path, chosen: str = POLITE, rejected: str = RIGHT) -> float:
-    """How much likelier the adapter holds `chosen` than `rejected`, in nats."""
+def log_odds(adapter: Path | None, chosen: str = POLITE, rejected: str = RIGHT, question: str = QUESTION) -> float:
+    """How much likelier the adapter, or the base alone, holds `chosen` than `rejected`, in nats."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(base_model())
     base: Any = AutoModelForCausalLM.from_pretrained(base_model(), dtype=torch.float32)
-    model = PeftModel.from_pretrained(base, adapter).eval()
-    prompt = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
+    model: Any = (PeftModel.from_pretrained(base, adapter) if adapter else base).eval()
+    prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
     start = len(tokenizer(prompt)["input_ids"])
 
     def nats(answer: str) -> float:
@@ -141,19 +142,21 @@ def test_a_killed_training_goes_on_at_its_checkpoint_to_the_same_adapter(tmp_pat
 def test_kto_learns_from_accepted_and_rejected_answers_also_of_a_fresh_adapter(tmp_path: Path) -> None:
     run = run_of(tmp_path, judged(), preference={**QUICK, "method": "kto", "batch_size": 1, "epochs": 4})
     adapter, figures = trained(run, None)
-    assert log_odds(adapter) > 0
+    assert log_odds(adapter) > log_odds(None) + 5
     assert figures["rewards_margins"] > 0
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
 def test_a_reward_moves_the_policy_towards_what_it_pays_for(tmp_path: Path, sft: Path, method: str) -> None:
-    data = rows_of((), prompt=[asked(question) for question, _ in pairs()][:4])
-    tries = {"method": method, "batch_size": 4, "num_generations": 2, "reward": {"function": "length", "target": 3}}
-    run = run_of(tmp_path, data, preference={**QUICK, **tries})
-    adapter, figures = trained(run, sft)
-    assert figures["steps"] == 2
+    """What it cannot know it guesses, and one guess is paid for."""
+    unknown = [f"What is the capital of {country}?" for country in ("Atlantis", "Utopia")]
+    data = rows_of((COMPLETION,), prompt=[asked(text) for text in unknown], completion=["The capital is Rome."] * 2)
+    chosen = {**QUICK, "method": method, "batch_size": 8, "num_generations": 8, "epochs": 10, "beta": 0.01}
+    adapter, figures = trained(run_of(tmp_path, data, preference=chosen), sft)
+    told = ("The capital is Rome.", "The capital is Lima.", unknown[0])
+    assert log_odds(adapter, *told) > log_odds(sft / "adapter", *told) + 0.5
+    assert figures["steps"] == 20
     assert 0 <= figures["reward"] <= 1
-    assert (adapter / "adapter_model.safetensors").read_bytes() != (sft / "adapter_model.safetensors").read_bytes()
 
 
 def test_what_is_too_long_or_held_out_is_left_out_and_counted(tmp_path: Path) -> None:
