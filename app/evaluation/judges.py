@@ -50,7 +50,7 @@ async def judge(options: JudgeOptions, items: Sequence[Item]) -> list[float]:
 async def scores(options: JudgeOptions, items: Sequence[Item]) -> list[float | NoAnswer]:
     """As `judge`, with the reason in the place of each score that it could not give. Raises EndpointDown."""
     async with Endpoint(options) as endpoint:
-        asking = [asyncio.create_task(_score(endpoint, options.rubric, item)) for item in items]
+        asking = [asyncio.create_task(_score_or_why(endpoint, options.rubric, item)) for item in items]
         try:
             return await asyncio.gather(*asking)
         finally:
@@ -59,11 +59,16 @@ async def scores(options: JudgeOptions, items: Sequence[Item]) -> list[float | N
             await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def _score(endpoint: Endpoint, rubric: str, item: Item) -> float | NoAnswer:
+async def score(endpoint: Endpoint, rubric: str, item: Item) -> float:
+    """One judgement. Raises EndpointDown, and NoAnswer where no answer of the judge was fit."""
     conversation, reference, answer = item
     shown = orjson.dumps({"conversation": list(conversation), "reference": reference, "answer": answer}).decode()
+    told = await endpoint.ask(ASKED.format(rubric=rubric), shown, SCHEMA)
+    return float(told["score"])
+
+
+async def _score_or_why(endpoint: Endpoint, rubric: str, item: Item) -> float | NoAnswer:
     try:
-        told = await endpoint.ask(ASKED.format(rubric=rubric), shown, SCHEMA)
+        return await score(endpoint, rubric, item)
     except NoAnswer as error:
         return error
-    return float(told["score"])
