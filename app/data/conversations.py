@@ -189,7 +189,8 @@ def _require_type(table: pa.Table, name: str, role: str) -> None:
     elif role == "system":
         wanted, fits = "text", pa.types.is_string(dtype)
     else:
-        wanted, fits = "text, or lists of {role, content}", pa.types.is_string(dtype) or pa.types.is_list(dtype)
+        is_list = pa.types.is_list(dtype) or pa.types.is_large_list(dtype)
+        wanted, fits = "text, or lists of {role, content}", pa.types.is_string(dtype) or is_list
     if not fits:
         raise Invalid(
             f"data.chat.{role} names the column {name!r}, which is {dtype}; it must be {wanted}.",

@@ -53,14 +53,8 @@ def prepare(
     data = definition.data
     if not table.num_rows:
         raise _insufficient("The source gave no rows.")
-    table = columns.plain(table)
-    if data.chat is not None:
-        table = conversations.canonical(table, data)
-    columns.require_roles(data, table.column_names)
+    table = _checked(table, definition)
     features = columns.features_of(data, table.column_names)
-    columns.require_readable(table, data.label_columns, features)
-    columns.require_texts(table, data)
-    columns.require_slices(table, definition.gate.slice_columns)
     known = identify(table, data.key, features, (before or {}).get("hashed"))
     order = _order(table, definition, known, before)
     times = _times(table, data)
@@ -73,15 +67,37 @@ def prepare(
     assigned = splits.assign(definition, known, times, before=before, judged=judged)
 
     # What judges by groups and what tells rows apart is kept also where it is no feature.
-    others = columns.beside_conversations(data, table.column_names)
-    columns.require_kept(table, others)
-    beside = [*definition.gate.slice_columns, *others, *(known.hashed or ())]
+    beside = [*definition.gate.slice_columns, *_others(table, definition), *(known.hashed or ())]
     names = dict.fromkeys([*data.label_columns, data.key, data.time, *features, *beside])
     rows = _in_order(_kept(table, data, times, list(names)), data, known, times, assigned.sides)
     high_water = times.high_water() if times and columns.has_times(data) else str(rows.num_rows)
     twice = rows.num_rows - len(np.unique(known.identities))
     rows, settled = _settled(rows, data, held_out)
     return Prepared(rows, assigned.fixed | {"order": order}, assigned.judged, dropped, twice, settled, high_water)
+
+
+def _checked(table: pa.Table, definition: Definition) -> pa.Table:
+    """The table, of conversations with their own columns, after each column that is named was found and can be read."""
+    data = definition.data
+    table = columns.plain(table)
+    if data.chat is not None:
+        table = conversations.canonical(table, data)
+    columns.require_roles(data, table.column_names)
+    columns.require_readable(table, data.label_columns, columns.features_of(data, table.column_names))
+    columns.require_texts(table, data)
+    columns.require_slices(table, definition.gate.slice_columns)
+    columns.require(_risk(definition), table.column_names, "signoff.risk")
+    columns.require_kept(table, _others(table, definition))
+    return table
+
+
+def _others(table: pa.Table, definition: Definition) -> list[str]:
+    """What nobody learns from: the risk that orders a reviewer's sheet, and all that stands beside conversations."""
+    return [*_risk(definition), *columns.beside_conversations(definition.data, table.column_names)]
+
+
+def _risk(definition: Definition) -> list[str]:
+    return [definition.signoff.risk] if definition.signoff and definition.signoff.risk else []
 
 
 def _settled(rows: pa.Table, data: SourceOptions, held_out: frozenset[str]) -> tuple[pa.Table, Settled | None]:

@@ -17,7 +17,7 @@ from app.events.record import record
 from app.registry.tables import ModelSlots
 
 # Of a definition: what a version and its verdict come from.
-DEPENDS_ON = ("type", "data", "label", "split", "training", "strategy", "gate")
+DEPENDS_ON = ("type", "data", "label", "split", "training", "strategy", "gate", "preference")
 
 
 @dataclass(frozen=True)

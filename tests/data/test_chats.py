@@ -2,6 +2,8 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,31 @@ async def test_rows_without_an_answer_yet_are_left_out_and_counted_and_are_no_ne
     newer = load(tmp_path / "store", await taken(tmp_path, grown, version), grown)
     since = Reading(session=None, model="helpdesk", since=version.high_water)  # type: ignore[arg-type]
     assert new_rows(newer, grown, version) == await find("file").count(grown.data, since) == 30
+
+
+async def test_a_database_counts_the_rows_that_have_all_of_a_conversation(tmp_path: Path) -> None:
+    path = tmp_path / "rows.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE asked (question TEXT, answer TEXT)")
+        database.executemany("INSERT INTO asked VALUES (?, ?)", [("a?", "b"), ("c?", None), (None, "d")])
+    told = options_of({"source": "sql", "url": f"sqlite:///{path}", "query": "SELECT * FROM asked", "chat": ASKED})
+    assert await find("sql").count(told, READING) == 1
+
+
+async def test_the_risk_of_a_row_is_kept_even_where_it_is_ignored_and_must_be_there(tmp_path: Path) -> None:
+    told = definition(tmp_path, asked(200), ASKED, data={"ignore": ["risk"]}, signoff={"risk": "risk"})
+    found = load(tmp_path / "store", await taken(tmp_path, told), told)
+    assert found.rows["risk"].type == pa.int64()
+    with pytest.raises(Invalid, match=r"signoff\.risk names the column 'danger'"):
+        await taken(tmp_path, definition(tmp_path, asked(200), ASKED, signoff={"risk": "danger"}))
+
+
+def test_questions_and_answers_of_a_collection_are_conversations() -> None:
+    told = {"source": "qa_pairs", "path": "/chroma", "collection": "law"}
+    data = options_of(told | {"chat": {"prompt": "question", "completion": "answer"}})
+    again = options_of(data.model_dump(mode="json"))
+    assert (data.label_columns, again) == (("completion",), data)
+    assert options_of(told).label_columns == ("answer",)
 
 
 @pytest.mark.parametrize("key", [None, "id"])

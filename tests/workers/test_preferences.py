@@ -131,7 +131,7 @@ async def test_the_pipeline_gets_rows_stages_and_strategy(take: Take, config: Se
     assert run.preference is not None
     assert {"prompt", "chosen", "rejected"} <= set(run.preference.table("train").column_names)
     assert {"prompt", "completion"} <= set(run.data.table("holdout").column_names)
-    assert run.stages == {"preference", "merge"}
+    assert run.stages == frozenset({"preference", "merge"})
     assert run.strategy == inputs.job.strategy
 
 
