@@ -14,8 +14,8 @@ from app.db import clock
 from app.registry import artifacts
 from app.registry.artifacts import Manifest
 from app.registry.tables import ModelSlots, ModelVersion
-from app.runtimes._tags import Endpoint, tag_of, tidy
-from app.runtimes.chat import Card, Down
+from app.runtimes._tags import read, tag_of, tidy
+from app.runtimes.chat import Down
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -75,12 +75,11 @@ def _tag(store: Path, digest: str) -> tuple[Place, str] | None:
     """Where an artifact's tag is, and its name; None for one of another server, or whose files are gone."""
     folder = artifacts.folder_of(store, digest)
     try:
-        endpoint = Endpoint.model_validate_json((folder / "endpoint.json").read_bytes())
-        card = Card.model_validate_json((folder / "card.json").read_bytes())
+        version = read(folder)
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     except (OSError, ValueError):
         return None
-    if endpoint.api != "ollama":
+    if version.endpoint.api != "ollama":
         return None
     weights = manifest.files.get("model.gguf")
-    return Place(endpoint.root, endpoint.key), tag_of(endpoint, card, weights.sha256 if weights else None)
+    return Place(version.endpoint.root, version.endpoint.key), tag_of(version, weights.sha256 if weights else None)

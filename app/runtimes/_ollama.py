@@ -103,15 +103,6 @@ def complete(ollama: Ollama, tag: str, card: Card, conversation: Conversation, s
         raise Down("Ollama's answer is no chat's.") from error
 
 
-def rendered(ollama: Ollama, tag: str, conversation: Conversation) -> str | None:
-    """The prompt that Ollama would give the model; None where it is too old to tell."""
-    told = ollama.ask(
-        "chat", {"model": tag, "messages": list(conversation), "stream": False, "_debug_render_only": True}
-    )
-    info = told.get("_debug_info")
-    return str(info["rendered_template"]) if info else None
-
-
 def options(card: Card, sampling: Sampling) -> dict[str, Any]:
     """Ollama's words for how an answer is drawn. Only temperature and top_p shape it: its other defaults are off."""
     drawn = sampling.over(card.sampling)
