@@ -1,6 +1,7 @@
 """A fake of Ollama: its published HTTP API (github.com/ollama/ollama, docs/api.md and api/types.go of August 2026),
 over a real llama.cpp, so that its answers are a model's. It is stricter than Ollama: a field that is not in the API,
-and an option that is none, are refused. What it leaves out: embeddings, quantizing, adapters, images, tools, push.
+and an option that is none, are refused. What it leaves out: embeddings, quantizing, adapters, images, tools, push; a
+template in Go's language is kept and shown, prompts are rendered by the weights' own.
 
 `python -m tests.ollama PORT` runs it as a process; `running()` beside a test.
 """
@@ -83,7 +84,6 @@ class Chat(Named):
     options: dict[str, Any] = {}
     truncate: bool = True
     shift: bool = True
-    debug_render_only: bool = Field(False, alias="_debug_render_only")
 
 
 class Completions(Named):
@@ -396,11 +396,6 @@ def chatted(fake: Fake, body: Chat) -> dict[str, Any]:
     if body.stream:
         raise Fault(400, "this fake streams by /v1/chat/completions")
     messages = fake.messages(body.model, body.messages)
-    if body.debug_render_only:
-        prompt = fake.ask(body.model, "apply-template", {"messages": messages}).json()["prompt"]
-        if fake.go_template:
-            prompt = prompt.replace("<|im_end|>\n<|im_start|>", fake.go_template)
-        return {"model": body.model, "done": False, "_debug_info": {"rendered_template": prompt}}
     options = fake.model(body.model).parameters | body.options
     options["max_tokens"] = options.pop("num_predict", None)
     options.pop("num_ctx", None)

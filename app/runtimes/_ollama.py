@@ -3,8 +3,7 @@ Ollama's own words.
 """
 
 import ast
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,12 @@ def copy(ollama: Ollama, source: str, tag: str) -> None:
     ollama.ask("copy", {"source": source, "destination": tag})
 
 
+def full_name(model: str) -> str:
+    """As /api/tags says it: with its tag, and without the default registry."""
+    bare = model.removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return bare if ":" in bare.rsplit("/", 1)[-1] else f"{bare}:latest"
+
+
 def show(ollama: Ollama, model: str) -> dict[str, Any]:
     return ollama.ask("show", {"model": model})
 
@@ -98,15 +103,6 @@ def complete(ollama: Ollama, tag: str, card: Card, conversation: Conversation, s
         raise Down("Ollama's answer is no chat's.") from error
 
 
-def rendered(ollama: Ollama, tag: str, conversation: Conversation) -> str | None:
-    """The prompt that Ollama would give the model; None where it is too old to tell."""
-    told = ollama.ask(
-        "chat", {"model": tag, "messages": list(conversation), "stream": False, "_debug_render_only": True}
-    )
-    info = told.get("_debug_info")
-    return str(info["rendered_template"]) if info else None
-
-
 def options(card: Card, sampling: Sampling) -> dict[str, Any]:
     """Ollama's words for how an answer is drawn. Only temperature and top_p shape it: its other defaults are off."""
     drawn = sampling.over(card.sampling)
@@ -136,18 +132,20 @@ def parameters(shown: str) -> dict[str, Any]:
     return read
 
 
-@contextmanager
-def pulling(ollama: Ollama, model: str, timeout: httpx.Timeout) -> Iterator[Iterator[dict[str, Any]]]:
-    """The news of a pull, one {status, digest?, total?, completed?} at a time. Ends with `success`, or raises."""
-    url, body = f"{ollama.url}/api/pull", {"model": model, "stream": True}
-    with (
-        openai.reached(),
-        ollama.http.stream("POST", url, json=body, headers=dict(ollama.headers), timeout=timeout) as response,
-    ):
-        if response.is_error:
-            response.read()
-        openai.check(response)
-        yield (_news(line) for line in response.iter_lines() if line)
+async def pull(url: str, headers: dict[str, str], model: str, hear: Callable[[dict[str, Any]], None]) -> None:
+    """Waits for /api/pull, telling its news, {status, digest?, total?, completed?}. Cancelled, it lets go of Ollama,
+    which keeps what it has and goes on from there the next time.
+    """
+    with openai.reached():
+        async with (
+            httpx.AsyncClient(timeout=httpx.Timeout(None, connect=5.0), trust_env=False, headers=headers) as http,
+            http.stream("POST", f"{url}/api/pull", json={"model": model, "stream": True}) as response,
+        ):
+            if response.is_error:
+                await response.aread()
+            openai.check(response)
+            async for line in response.aiter_lines():
+                hear(_news(line))
 
 
 def _news(line: str) -> dict[str, Any]:

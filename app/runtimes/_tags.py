@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,28 +48,52 @@ class Endpoint(BaseModel):
         return (("Authorization", f"Bearer {os.environ[name]}"),)
 
 
-def tag_of(endpoint: Endpoint, card: Card, weights: str | None) -> str:
+class Described(NamedTuple):
+    """What the files of an artifact say of it. `template` is its chat template in Go's language, for Ollama, where
+    modelfile.json has one.
+    """
+
+    endpoint: Endpoint
+    card: Card
+    template: str | None
+
+
+def read(folder: Path) -> Described:
+    """Raises OSError for a missing file, ValueError for one that says something else."""
+    modelfile = folder / "modelfile.json"
+    return Described(
+        Endpoint.model_validate_json((folder / "endpoint.json").read_bytes()),
+        Card.model_validate_json((folder / "card.json").read_bytes()),
+        orjson.loads(modelfile.read_bytes())["template"] if modelfile.exists() else None,
+    )
+
+
+def tag_of(version: Described, weights: str | None) -> str:
     """The name in Ollama of a version: its content's, so that equal artifacts are one. `weights` is the sha256 of
     model.gguf, None for a pulled model.
     """
-    model = re.sub(r"[^a-z0-9_.-]+", "-", (endpoint.model or "version").lower()).strip("-.")[:60]
-    content = endpoint.digest or hashlib.sha256(orjson.dumps([weights, _said_by(card)])).hexdigest()
+    model = re.sub(r"[^a-z0-9_.-]+", "-", (version.endpoint.model or "version").lower()).strip("-.")[:60]
+    content = version.endpoint.digest or hashlib.sha256(orjson.dumps([weights, _said_by(version)])).hexdigest()
     return f"{settings().ollama_namespace}/{model}:{content.removeprefix('sha256:')[:32]}"
 
 
-def create(ollama: Ollama, endpoint: Endpoint, card: Card, weights: Path) -> str:
-    """The tag of a version, of the blob of its weights; made again where it is there, so that it is not old."""
+def create(ollama: Ollama, version: Described, weights: Path) -> str:
+    """The tag of a version, of the blob of its weights; made again where it is there, so that it is not old.
+
+    Raises ValueError where Ollama would ask the model otherwise than it was trained.
+    """
     now = weights.stat()
     sha256 = _sha256(weights.resolve(), now.st_size, now.st_mtime_ns)
-    tag = tag_of(endpoint, card, sha256)
+    tag = tag_of(version, sha256)
     _ollama.push(ollama, weights, sha256)
-    _ollama.create(ollama, tag, {"files": {"model.gguf": f"sha256:{sha256}"}} | _said_by(card))
+    _ollama.create(ollama, tag, {"files": {"model.gguf": f"sha256:{sha256}"}} | _said_by(version))
+    _check(version, _ollama.show(ollama, tag))
     return tag
 
 
-def take(ollama: Ollama, endpoint: Endpoint, card: Card) -> str:
+def take(ollama: Ollama, version: Described) -> str:
     """A tag of ours on the model that was pulled: the next pull of its name moves that, and not this."""
-    tag = tag_of(endpoint, card, None)
+    tag, endpoint = tag_of(version, None), version.endpoint
     known = _ollama.models(ollama)
     for name in (tag, endpoint.model):
         if name in known and known[name]["digest"] == endpoint.digest:
@@ -81,24 +105,17 @@ def take(ollama: Ollama, endpoint: Endpoint, card: Card) -> str:
     )
 
 
-def check(ollama: Ollama, tag: str, card: Card, smoke: dict[str, Any]) -> None:
-    """Raises ValueError where Ollama would ask the model otherwise than it was trained."""
-    told = _ollama.show(ollama, tag)
+def _check(version: Described, told: dict[str, Any]) -> None:
+    card = version.card
     if (told.get("system") or None) != (card.system_prompt or None):
         raise ValueError("Ollama's system prompt of it is not that of card.json")
-    asked, shown = _said_by(card)["parameters"], _ollama.parameters(told.get("parameters") or "")
+    asked, shown = _said_by(version)["parameters"], _ollama.parameters(told.get("parameters") or "")
     if other := sorted(name for name in asked.keys() | shown.keys() if asked.get(name) != shown.get(name)):
         raise ValueError(f"Ollama has other parameters of it than card.json: {', '.join(other)}")
-    if told.get("template") == card.chat_template:
-        return
-    # Ollama may have put a template of its own in its place, which may well say the same.
-    expected = smoke.get("rendered")
-    if expected is None or any(
-        _ollama.rendered(ollama, tag, row) != prompt for row, prompt in zip(smoke["rows"], expected, strict=True)
-    ):
+    if told.get("template") not in (card.chat_template, version.template):
         raise ValueError(
-            "Ollama renders its prompts by another template than card.json's; OLLAMA_GO_TEMPLATE=0 in Ollama's "
-            "environment makes it use the model's own"
+            "Ollama renders its prompts by a template of its own, and not by card.json's; OLLAMA_GO_TEMPLATE=0 in "
+            "Ollama's environment makes it use the model's"
         )
 
 
@@ -127,10 +144,11 @@ def _sha256(path: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001 - of
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _said_by(card: Card) -> dict[str, Any]:
+def _said_by(version: Described) -> dict[str, Any]:
     """What a tag is created with beside its weights: all that shapes an answer."""
-    parameters = {"num_ctx": card.context, **_ollama.options(card, Sampling())}
-    return {"parameters": parameters} | ({"system": card.system_prompt} if card.system_prompt else {})
+    parameters = {"num_ctx": version.card.context, **_ollama.options(version.card, Sampling())}
+    said = {"parameters": parameters, "system": version.card.system_prompt, "template": version.template}
+    return {name: value for name, value in said.items() if value}
 
 
 def _time(written: str) -> datetime:

@@ -3,12 +3,13 @@
 endpoint.json  Endpoint: which server, which model
 model.gguf     for Ollama: what is created there, under a tag that its content names
 card.json      Card: of a created model what it was trained with, of another what its server says
+modelfile.json {template, …}: its chat template in Go's language, for an Ollama that does not take the weights' own
 runtime.json   {context, at_once}; schema.json, smoke.json
 
 What is pinned: of a model created in Ollama everything, by content: weights, system prompt, stop texts, sampling, and
-the chat template, for `smoke.json` may have `rendered`, the prompts of its rows as the template renders them, and an
-Ollama that renders others is refused. Of a model pulled by Ollama its digest. Of a model that a server merely has, its
-name, and nothing more.
+the chat template. Ollama renders prompts by the weights' own (Jinja2), or by modelfile.json's (Go), which says the
+same; one that would use a template of its own is refused. Of a model pulled by Ollama its digest. Of a model that a
+server merely has, its name, and nothing more.
 """
 
 import threading
@@ -23,7 +24,7 @@ import orjson
 from app.runtimes import _ollama, _tags, _vllm
 from app.runtimes import _openai_client as client
 from app.runtimes._ollama import Ollama
-from app.runtimes._tags import Endpoint
+from app.runtimes._tags import Described, Endpoint
 from app.runtimes.chat import Card, Completion, Conversation, Down, Likelihood, Sampling, Unsupported, Upstream
 from app.runtimes.llama_cpp import Runtime
 from app.runtimes.schema import InputSchema
@@ -40,7 +41,7 @@ class Remote:
         self.card, self.upstream = card, upstream
         self.schema = InputSchema.model_validate_json((folder / "schema.json").read_bytes())
         self.at_once = Runtime.model_validate_json((folder / "runtime.json").read_bytes()).at_once
-        self._smoke: list[Any] = _smoke(folder)["rows"]
+        self._smoke: list[Any] = orjson.loads((folder / "smoke.json").read_bytes())["rows"]
         self._http = http
         self._ollama = Ollama(http, endpoint.root, upstream.headers) if endpoint.api == "ollama" else None
         ended = self._ollama if unloads else None
@@ -74,30 +75,27 @@ def load(folder: Path) -> Remote:
     Raises OSError for a missing file, Down where the server does not answer, and ValueError where it has no such model
     or its model is not what the card says.
     """
-    endpoint = Endpoint.model_validate_json((folder / "endpoint.json").read_bytes())
-    card = Card.model_validate_json((folder / "card.json").read_bytes())
+    version = _tags.read(folder)
     http = client.client()
     try:
-        return (_of_ollama if endpoint.api == "ollama" else _of_server)(endpoint, card, http, folder)
+        return (_of_ollama if version.endpoint.api == "ollama" else _of_server)(version, http, folder)
     except BaseException:
         http.close()
         raise
 
 
-def _of_ollama(endpoint: Endpoint, card: Card, http: httpx.Client, folder: Path) -> Remote:
-    ollama, weights = Ollama(http, endpoint.root, endpoint.headers), folder / "model.gguf"
-    if weights.exists():
-        tag = _tags.create(ollama, endpoint, card, weights)
-        _tags.check(ollama, tag, card, _smoke(folder))
-    else:
-        tag = _tags.take(ollama, endpoint, card)
+def _of_ollama(version: Described, http: httpx.Client, folder: Path) -> Remote:
+    endpoint, weights = version.endpoint, folder / "model.gguf"
+    ollama = Ollama(http, endpoint.root, endpoint.headers)
+    tag = _tags.create(ollama, version, weights) if weights.exists() else _tags.take(ollama, version)
     was_loaded = tag in _ollama.loaded(ollama)
     _ollama.warm(ollama, tag)
     upstream = Upstream(f"{endpoint.root}/v1", tag, endpoint.headers)
-    return Remote(endpoint, upstream, http, card, folder, unloads=not was_loaded)
+    return Remote(endpoint, upstream, http, version.card, folder, unloads=not was_loaded)
 
 
-def _of_server(endpoint: Endpoint, card: Card, http: httpx.Client, folder: Path) -> Remote:
+def _of_server(version: Described, http: httpx.Client, folder: Path) -> Remote:
+    endpoint = version.endpoint
     if endpoint.model is None:
         raise ValueError("endpoint.json names no model, which an OpenAI-compatible server needs")
     told = client.get(http, f"{endpoint.root}/models", endpoint.headers)
@@ -105,12 +103,7 @@ def _of_server(endpoint: Endpoint, card: Card, http: httpx.Client, folder: Path)
     if endpoint.model not in known:
         raise ValueError(f"{endpoint.root} has no model {endpoint.model!r}; it has {', '.join(known) or 'none'}")
     upstream = Upstream(endpoint.root, endpoint.model, endpoint.headers)
-    return Remote(endpoint, upstream, http, card, folder, unloads=False)
-
-
-def _smoke(folder: Path) -> dict[str, Any]:
-    smoke: dict[str, Any] = orjson.loads((folder / "smoke.json").read_bytes())
-    return smoke
+    return Remote(endpoint, upstream, http, version.card, folder, unloads=False)
 
 
 def _end_in_a_thread(http: httpx.Client, ollama: Ollama | None, tag: str) -> None:

@@ -115,20 +115,15 @@ def test_an_ollama_that_says_other_than_the_card_is_refused(
         load(write_artifact(tmp_path / "one", endpoint=endpoint(ollama[1])))
 
 
-def test_a_template_that_ollama_puts_in_its_place_must_render_the_same_prompts(
+def test_a_template_of_ollamas_own_is_refused_and_one_that_the_artifact_brings_is_not(
     ollama: tuple[Fake, str], tmp_path: Path
 ) -> None:
     fake, url = ollama
-    fake.go_template = "<|im_end|>\n<|im_start|>"  # says the same, in other words
-    rows = [asked("What is 2 plus 3?")]
-    prompt = "<|im_start|>user\nWhat is 2 plus 3?<|im_end|>\n<|im_start|>assistant\n"
-    told = {"rows": rows, "rendered": [prompt]}
-    load(write_artifact(tmp_path / "same", endpoint=endpoint(url), smoke=told)).close()
-    with pytest.raises(ValueError, match="another template"):
-        load(write_artifact(tmp_path / "untold", endpoint=endpoint(url)))
-    fake.go_template = "<|im_end|> <|im_start|>"
-    with pytest.raises(ValueError, match="another template"):
-        load(write_artifact(tmp_path / "other", endpoint=endpoint(url), smoke=told))
+    said = {"text": "", "template": "{{ range .Messages }}…{{ end }}"}
+    load(write_artifact(tmp_path / "brought", endpoint=endpoint(url), modelfile=said)).close()
+    fake.go_template = "{{ .Prompt }}"
+    with pytest.raises(ValueError, match="a template of its own"):
+        load(write_artifact(tmp_path / "other", endpoint=endpoint(url)))
 
 
 def test_tidying_takes_our_old_tags_that_are_not_kept_and_nothing_else(
