@@ -76,11 +76,11 @@ def _difference(
 ) -> Difference | None:
     """Where the exported model's text leaves that of the merged one's tokens; None: nowhere."""
     cut = len(answer) == tokens and told.finish_reason == "length"
-    text, whole = told.text.strip(), merged.text(answer).strip()
+    text, whole = told.text.lstrip(), merged.text(answer).lstrip()
     if text == whole or (cut and text.rstrip(CUT) == whole.rstrip(CUT)):
         return None
     position = _parted(merged, answer, text)
-    behind = text[len(merged.text(answer[:position]).strip()) :]
+    behind = text[len(merged.text(answer[:position]).lstrip()) :]
     theirs = _next(merged, answer[:position], behind)
     ours = answer[position] if position < len(answer) else merged.stop[0]
     gap = _gap(merged, asked + answer[:position], ours, theirs)
@@ -91,7 +91,7 @@ def _difference(
 def _parted(merged: Reference, answer: list[int], text: str) -> int:
     """How many tokens of `answer` the text begins with."""
     for count in range(len(answer), 0, -1):
-        begun = merged.text(answer[:count]).strip()
+        begun = merged.text(answer[:count]).lstrip()
         if not begun.endswith(CUT) and text.startswith(begun):
             return count
     return 0
@@ -101,7 +101,7 @@ def _next(merged: Reference, before: list[int], behind: str) -> int:
     """The token that stands first in what follows; the one that ends an answer where nothing does."""
     if not behind:
         return merged.stop[0]
-    begun = merged.text(before).strip()
+    begun = merged.text(before).lstrip()
     for prefix in (begun, ""):
         known, whole = (
             merged.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prefix, prefix + behind)
