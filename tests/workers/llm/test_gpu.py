@@ -17,11 +17,12 @@ import pytest
 
 from tests.workers.fake_nvml import FakeDevice, FakeNvml
 from tests.workers.llm.little_ollama import LittleOllama, little_ollama
-from tests.workers.llm.runs import run_of
+from tests.workers.llm.talks import conversations
+from tests.workers.llm.talks import run_of as run_on
 from tests.workers.runs import news_of
 from workers import borrowing, gpus, neighbours
 from workers.llm import gpu
-from workers.pipeline import PipelineError
+from workers.pipeline import PipelineError, Run
 
 OLLAMA, STRANGER = 4711, 4712
 
@@ -47,6 +48,10 @@ def ollama(nvml: FakeNvml) -> Iterator[LittleOllama]:
 
         server.on_change = hold
         yield server
+
+
+def run_of(folder: Path, **params: Any) -> Run:
+    return run_on(conversations(1), folder, **params)
 
 
 def touch(path: Path) -> list[str]:
@@ -149,7 +154,8 @@ import sys, time
 from pathlib import Path
 from tests.workers.fake_nvml import FakeDevice, FakeNvml
 sys.modules["pynvml"] = FakeNvml(FakeDevice())
-from tests.workers.llm.runs import run_of
+from tests.workers.llm.talks import conversations
+from tests.workers.llm.talks import run_of as run_on
 from workers.llm import gpu
 run = run_of(Path(sys.argv[1]), gpu={"unload_ollama": sys.argv[2], "start": [["/usr/bin/touch", sys.argv[3]]]})
 with gpu.borrowed(run, trains=True):
