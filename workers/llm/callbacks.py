@@ -1,5 +1,7 @@
 """What Refit hears of a trainer: progress, curves, and a loss that is no number. Imported where a training begins."""
 
+# ruff: noqa: ARG002 - transformers calls with all of them
+
 import math
 import time
 from typing import Any
@@ -29,10 +31,10 @@ class News(TrainerCallback):
         self._told = self._began = 0.0
         self._first = 0
 
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._began, self._first = time.monotonic(), state.global_step
 
-    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         now = time.monotonic()
         if not state.is_world_process_zero or (
             now - self._told < SECONDS_BETWEEN and state.global_step < state.max_steps
@@ -44,7 +46,7 @@ class News(TrainerCallback):
         note = f"step {state.global_step} of {state.max_steps}, {_spoken(left)} left"
         self._report("progress", share=self._until * state.global_step / state.max_steps, note=note)
 
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         for name, value in (logs or {}).items():
             if name in ("loss", "eval_loss", "train_loss"):
                 assert_finite(name, value, state.global_step)

@@ -21,7 +21,7 @@ def newest_valid(folder: Path) -> Path | None:
         if is_whole(found):
             best = found
         else:
-            shutil.rmtree(found)
+            shutil.rmtree(found, ignore_errors=True)  # another rank may be at it too
     return best
 
 

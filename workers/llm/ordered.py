@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from trl import SFTTrainer
+from trl.trainer.sft_trainer import SFTTrainer
 
 from workers.llm.curriculum import Order
 
@@ -34,7 +34,7 @@ class InOrder(torch.utils.data.Sampler[int]):
                 yield group[place]
 
 
-class OrderedTrainer(SFTTrainer):  # type: ignore[misc]
+class OrderedTrainer(SFTTrainer):
     """`order` None: TRL's own, which shuffles all rows in each epoch."""
 
     def __init__(self, *given: Any, order: Order | None, **named: Any) -> None:

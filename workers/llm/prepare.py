@@ -62,7 +62,7 @@ def rows_of(run: Run, params: LlmParams, tokenizer: Any, split: SplitName, count
     return tokens.token_rows(table, tokenizer, params.system_prompt, params.max_seq_length, counts)
 
 
-def check(run: Run, params: LlmParams, counts: Mapping[str, Counts]) -> None:
+def check(run: Run, params: LlmParams, counts: Mapping[SplitName, Counts]) -> None:
     """Says what was cut and left out. Raises PipelineError where nothing is left to learn from."""
     longest = params.max_seq_length
     for split, counted in counts.items():

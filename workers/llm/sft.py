@@ -5,6 +5,7 @@ newest whole checkpoint, and ends with the same adapter, bit by bit. Leaves `ada
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def ordered(run: Run, spec: Spec) -> Order | None:
 def fit(spec: Spec, report: Reporter) -> dict[str, Any]:
     """The training itself, in each of its processes."""
     from transformers import EarlyStoppingCallback
-    from trl import SFTConfig
+    from trl.trainer.sft_config import SFTConfig
 
     from workers.llm.ordered import OrderedTrainer
 
@@ -147,12 +148,12 @@ def _packed_in_order(rows: Any, groups: list[list[int]], order: Order, longest: 
     ends = [0]
     for part in packed:
         ends.append(ends[-1] + len(part))
-    places = [list(range(first, end)) for first, end in zip(ends, ends[1:], strict=False)]
+    places = [list(range(first, end)) for first, end in pairwise(ends)]
     return concatenate_datasets(packed), Order(places, [str(i) for i in range(len(places))], order.shuffled)
 
 
 def _packed(rows: Any, places: list[int], longest: int) -> Any:
-    from trl import pack_dataset
+    from trl.data_utils import pack_dataset
 
     chosen = rows.select(places, keep_in_memory=True).flatten_indices(keep_in_memory=True)
     return pack_dataset(chosen, longest, "bfd", {"keep_in_memory": True})

@@ -89,7 +89,7 @@ def load_template(tokenizer: Any, base: str) -> str:
 
 
 def _encoded(tokenizer: Any, conversations: Sequence[Any], **given: Any) -> list[list[int]]:
-    """Raises PipelineError `chat_template_refuses`: some templates take no system message, or want turns to alternate."""
+    """Raises PipelineError `chat_template_refuses`: some take no system message, or want turns to alternate."""
     from jinja2 import TemplateError
 
     try:

@@ -4,10 +4,13 @@ What a trainer logs goes into a bounded queue; a thread of its own imports the l
 there switches that tracker off, with one line in the job's log. A queue that is full drops what is new.
 """
 
+# ruff: noqa: ARG002 - transformers calls with all of them
+
 import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,14 +37,14 @@ class Sink(Protocol):
 def trackers(spec: Spec, report: Reporter) -> list[TrainerCallback]:
     """A callback for each tracker that is asked for and installed; a line in the log for one that is not."""
     logs = spec.folder / "logs"
-    found = []
+    found: list[TrainerCallback] = []
     for name in dict.fromkeys(spec.params.report_to):
         if find_spec(MODULES[name]) is None:
             report(
                 "log", message=f"{name} is not installed on this worker and hears nothing: pip install refit[{name}]"
             )
             continue
-        found.append(Tracking(name, lambda step, opener=OPENERS[name]: opener(logs, spec, step), report))
+        found.append(Tracking(name, partial(OPENERS[name], logs, spec), report))
     return found
 
 
@@ -54,17 +57,17 @@ class Tracking(TrainerCallback):
         self._thread: threading.Thread | None = None
         self._fault: str | None = None
 
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
         self._thread = threading.Thread(target=self._tell, args=(state.global_step,), name=self._name, daemon=True)
         self._thread.start()
 
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
         self._put((figures, state.global_step))
 
-    def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._put(None)
         if self._thread is not None:
             self._thread.join(CLOSING_SECONDS)
@@ -106,7 +109,7 @@ class _TensorBoard:
     def __init__(self, logs: Path, _spec: Spec, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(logs), purge_step=step or None)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(logs), purge_step=step or None)
 
     def log(self, figures: Figures, step: int) -> None:
         for name, value in figures.items():

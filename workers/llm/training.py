@@ -53,6 +53,7 @@ class Spec:
 def spec_of(run: Run, done: Mapping[str, Done], folder: Path, *, adapter: Path | None = None, **extra: Any) -> Spec:
     """A stage's Spec: the base that `prepare` resolved, and its rows."""
     prepared = done["prepare"]
+    quiet()
     return Spec(
         params=effective(run.params, run.memory_scale),
         base=bases.of(run, prepared.figures),
@@ -63,6 +64,15 @@ def spec_of(run: Run, done: Mapping[str, Done], folder: Path, *, adapter: Path |
         threads=run.threads,
         extra=extra,
     )
+
+
+def quiet() -> None:
+    """No progress bars: a job's log is read line by line."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def world_size() -> int:
@@ -159,6 +169,7 @@ def arguments(spec: Spec, **given: Any) -> dict[str, Any]:
         "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "activation_checkpointing": gpu,
+        "ddp_find_unused_parameters": False,
         "save_strategy": "steps",
         "save_steps": params.save_steps,
         "save_total_limit": 2,
