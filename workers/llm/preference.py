@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from app.registry.artifacts import write_durably
+from workers import gpus
 from workers.llm import launch, preferred, rewards, training
 from workers.llm.params import LlmParams, PreferenceParams
 from workers.llm.preferred import Row, Selection
@@ -44,7 +45,7 @@ def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
     chosen = run.params.preference
     run.log(f"{chosen.method} on {len(selection.train)} rows; {selection.too_long} are too long and left out")
     if chosen.method in ("grpo", "rloo"):
-        preferred.require_whole_groups(chosen, run.params.processes or 1, len(selection.train))
+        preferred.require_whole_groups(chosen, _processes(run), len(selection.train))
         first = selection.train[0]
         rewards.try_out(chosen.reward, first["prompt"], first["reference"])
     write_durably(folder / "rows.json", orjson.dumps(_in_order(selection, run.seed)))
@@ -94,7 +95,7 @@ def _arguments(spec: Spec, rows: int) -> dict[str, Any]:
     chosen = spec.params.preference
     batch, accumulation = _batch(chosen)
     tried = chosen.num_generations if chosen.method in ("grpo", "rloo") else 1
-    steps = math.ceil(chosen.epochs * rows * tried / (batch * accumulation))
+    steps = math.ceil(chosen.epochs * rows * tried / (batch * accumulation * training.world_size()))
     return training.arguments(
         spec,
         beta=chosen.beta,
@@ -109,13 +110,18 @@ def _arguments(spec: Spec, rows: int) -> dict[str, Any]:
     )
 
 
+def _processes(run: Run) -> int:
+    """As `launch` counts them."""
+    return run.params.processes or len(gpus.look() or (None,))
+
+
 def _batch(chosen: PreferenceParams) -> tuple[int, int]:
     """Rows at once, and how often before a step. KTO needs two at once; halving an odd batch must keep groups whole."""
     batch, accumulation = chosen.batch_size, chosen.gradient_accumulation_steps
     if chosen.method == "kto" and batch == 1:
         return 2, math.ceil(accumulation / 2)
     if chosen.method in ("grpo", "rloo"):
-        while batch * accumulation % chosen.num_generations:
+        while batch * accumulation * training.world_size() % chosen.num_generations:
             accumulation += 1
     return batch, accumulation
 
