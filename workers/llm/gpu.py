@@ -13,7 +13,7 @@ import httpx
 from workers import gpus, neighbours
 from workers.borrowing import Borrower, borrowing
 from workers.gpus import Device
-from workers.llm.params import Gpu
+from workers.llm.params import Gpu, LlmParams
 from workers.neighbours import CommandFailed
 from workers.pipeline import PipelineError, Run
 
@@ -33,10 +33,11 @@ def borrowed(run: Run, *, trains: bool) -> Iterator[None]:
             run.log("no GPU here: trains on the CPU")
         yield
         return
+    needed = _needed_mib(run)
     with _ended_by_an_exception(), borrowing(run.shared, run.log) as borrower:
-        run.log(f"before making room: {_told(devices)}")
+        run.log(f"{needed} MiB are needed; before making room: {_told(devices)}")
         _make_room(run, run.params.gpu, borrower)
-        _require(run, _needed_mib(run))
+        _require(run, needed)
         yield
 
 
@@ -80,20 +81,37 @@ def _unload(run: Run, url: str, models: Sequence[neighbours.Loaded]) -> None:
         run.log(f"Ollama still has some of them after {neighbours.LEAVE_SECONDS:g} s")
 
 
-def _needed_mib(run: Run) -> int | None:
-    """Free memory on each device that is trained on; None: not known."""
-    asked: int | None = run.params.gpu.needs_mib
-    return asked
+def _needed_mib(run: Run) -> int:
+    """Free memory on each device that is trained on: as it is said, else the plan's estimate. Raises PipelineError.
+
+    A GPU is taken to have bf16: to ask it would already take memory on it.
+    """
+    if run.params.gpu.needs_mib is not None:
+        return int(run.params.gpu.needs_mib)
+    from workers.llm import bases, memory_estimate, plan
+    from workers.llm.effective import effective
+
+    params = effective(run.params, run.memory_scale)
+    shape = plan.architecture(params, bases.resolve(params, run.shared, weights=False))
+    widest = params.model_copy(update={"batch_size": _rows_at_once(run, params)})
+    return memory_estimate.estimate(widest, shape, on_gpu=True, bf16=params.precision != "fp32")
 
 
-def _require(run: Run, needed: int | None) -> None:
-    """Raises PipelineError `gpu_busy`. With no need known, what is free is told and nothing is refused."""
+def _rows_at_once(run: Run, params: LlmParams) -> int:
+    """The stages follow one another, so the larger batch counts; preferences read two answers a row."""
+    if "preference" not in params.stages or run.preference is None:
+        return params.batch_size
+    return max(params.batch_size if "sft" in params.stages else 1, 2 * params.preference.batch_size)
+
+
+def _require(run: Run, needed: int) -> None:
+    """Raises PipelineError `gpu_busy`."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    while short := _short(devices := _used(run), needed or 0):
+    while short := _short(devices := _used(run), needed):
         if time.monotonic() > deadline:
-            raise _busy(short, needed or 0)
+            raise _busy(short, needed)
         time.sleep(0.5)
-    run.log(f"room for {'the training' if needed is None else f'{needed} MiB'}: {_told(devices)}")
+    run.log(f"room for {needed} MiB: {_told(devices)}")
 
 
 def _used(run: Run) -> list[Device]:

@@ -2,6 +2,7 @@
 reference that it stays near (`beta`); TRL keeps a frozen copy of the adapter for it.
 """
 
+import importlib
 import math
 import random
 import shutil
@@ -12,15 +13,19 @@ from typing import Any
 import orjson
 
 from app.registry.artifacts import write_durably
+from workers import gpus
 from workers.llm import launch, preferred, rewards, training
 from workers.llm.params import LlmParams, PreferenceParams
-from workers.llm.preferred import Row
+from workers.llm.preferred import Row, Selection
 from workers.llm.stages import Done, policy
 from workers.llm.training import Spec
 from workers.pipeline import Reporter, Run
 
 # Of TRL's figures, those that are recorded, as they stood at the end.
-RECORDED = ("rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "reward", "reward_std", "kl")
+RECORDED = (
+    "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "reward", "reward_std", "kl",
+    "eval_loss", "eval_rewards/accuracies", "eval_rewards/margins",
+)  # fmt: skip
 LONGEST_LOGGING_STEPS = 10
 
 
@@ -38,13 +43,12 @@ def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
     spec = training.spec_of(run, done, folder, adapter=policy(done))
     selection = preferred.select(run, spec.params, training.load_tokenizer(spec.base))
     chosen = run.params.preference
-    run.log(f"{chosen.method} on {len(selection.rows)} rows; left out: {selection.held_out} with held-out prompts, "
-            f"{selection.too_long} too long")  # fmt: skip
+    run.log(f"{chosen.method} on {len(selection.train)} rows; {selection.too_long} are too long and left out")
     if chosen.method in ("grpo", "rloo"):
-        preferred.require_whole_groups(chosen, run.params.processes or 1, len(selection.rows))
-        first = selection.rows[0]
+        preferred.require_whole_groups(chosen, _processes(run), len(selection.train))
+        first = selection.train[0]
         rewards.try_out(chosen.reward, first["prompt"], first["reference"])
-    write_durably(folder / "rows.json", orjson.dumps(_in_order(selection.rows, run.seed)))
+    write_durably(folder / "rows.json", orjson.dumps(_in_order(selection, run.seed)))
     figures = launch.train(run, "workers.llm.preference", spec)
     return {"method": chosen.method, **selection.figures, **figures}
 
@@ -53,54 +57,51 @@ def fit(spec: Spec, report: Reporter) -> dict[str, Any]:
     """One training, from the newest checkpoint that is whole; `training.Spec` says all that it is told."""
     from datasets import Dataset
 
-    rows: list[Row] = orjson.loads((spec.folder / "rows.json").read_bytes())
+    rows: dict[str, list[Row]] = orjson.loads((spec.folder / "rows.json").read_bytes())
+    held_out = rows["validation"] if spec.params.preference.method in ("dpo", "kto") else []
     trainer = _trainer(
         spec,
-        rows,
+        rows["train"],
         model=training.load_policy(spec),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(rows["train"]),
+        eval_dataset=Dataset.from_list(held_out) if held_out else None,
         processing_class=training.load_tokenizer(spec.base),
         callbacks=training.callbacks(spec, report),
     )
     figures = training.train(trainer, spec)
     # The frozen reference is no part of the result, and whoever loads the adapter would meet it.
     shutil.rmtree(spec.folder / "adapter" / "ref", ignore_errors=True)
-    return figures | _recorded(trainer.state.log_history)
+    told = trainer.evaluate() if held_out else {}
+    return figures | _recorded([*trainer.state.log_history, told])
 
 
 def _trainer(spec: Spec, rows: Sequence[Row], **common: Any) -> Any:
+    trl: Any = importlib.import_module("trl")
     chosen, given = spec.params.preference, _arguments(spec, len(rows))
     if chosen.method == "dpo":
-        from trl import DPOConfig, DPOTrainer
-
-        return DPOTrainer(args=DPOConfig(**given, max_length=None), **common)
+        return trl.DPOTrainer(args=trl.DPOConfig(**given, max_length=None), **common)
     if chosen.method == "kto":
-        from trl import KTOConfig, KTOTrainer
-
         # It compares each row with its neighbour in the batch, so the order must stand.
-        given |= _weights(sum(row["label"] for row in rows), len(rows))
-        return KTOTrainer(args=KTOConfig(**given, max_length=None, train_sampling_strategy="sequential"), **common)
+        given |= _weights(sum(row["label"] for row in rows), len(rows)) | {"train_sampling_strategy": "sequential"}
+        return trl.KTOTrainer(args=trl.KTOConfig(**given, max_length=None), **common)
     given |= {"num_generations": chosen.num_generations, "max_completion_length": chosen.max_completion_length}
     reward = rewards.function_of(chosen.reward)
     if chosen.method == "grpo":
-        from trl import GRPOConfig, GRPOTrainer
-
-        return GRPOTrainer(reward_funcs=[reward], args=GRPOConfig(**given), **common)
-    from trl import RLOOConfig, RLOOTrainer
-
-    return RLOOTrainer(reward_funcs=[reward], args=RLOOConfig(**given), **common)
+        return trl.GRPOTrainer(reward_funcs=[reward], args=trl.GRPOConfig(**given), **common)
+    return trl.RLOOTrainer(reward_funcs=[reward], args=trl.RLOOConfig(**given), **common)
 
 
 def _arguments(spec: Spec, rows: int) -> dict[str, Any]:
     chosen = spec.params.preference
     batch, accumulation = _batch(chosen)
     tried = chosen.num_generations if chosen.method in ("grpo", "rloo") else 1
-    steps = math.ceil(chosen.epochs * rows * tried / (batch * accumulation))
+    steps = math.ceil(chosen.epochs * rows * tried / (batch * accumulation * training.world_size()))
     return training.arguments(
         spec,
         beta=chosen.beta,
         num_train_epochs=chosen.epochs,
         per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch,
         gradient_accumulation_steps=accumulation,
         learning_rate=chosen.learning_rate,
         logging_steps=max(1, min(LONGEST_LOGGING_STEPS, steps // 10)),
@@ -109,13 +110,18 @@ def _arguments(spec: Spec, rows: int) -> dict[str, Any]:
     )
 
 
+def _processes(run: Run) -> int:
+    """As `launch` counts them."""
+    return run.params.processes or len(gpus.look() or (None,))
+
+
 def _batch(chosen: PreferenceParams) -> tuple[int, int]:
     """Rows at once, and how often before a step. KTO needs two at once; halving an odd batch must keep groups whole."""
     batch, accumulation = chosen.batch_size, chosen.gradient_accumulation_steps
     if chosen.method == "kto" and batch == 1:
         return 2, math.ceil(accumulation / 2)
     if chosen.method in ("grpo", "rloo"):
-        while batch * accumulation % chosen.num_generations:
+        while batch * accumulation * training.world_size() % chosen.num_generations:
             accumulation += 1
     return batch, accumulation
 
@@ -130,9 +136,10 @@ def _weights(accepted: int, rows: int) -> dict[str, float]:
     return {"undesirable_weight": accepted * 3 / (rejected * 4)}
 
 
-def _in_order(rows: Sequence[Row], seed: int) -> list[Row]:
+def _in_order(selection: Selection, seed: int) -> dict[str, list[Row]]:
     """Mixed, the same way each time: KTO reads them as they stand."""
-    return random.Random(seed).sample(rows, len(rows))
+    by_split = {"train": selection.train, "validation": selection.validation}
+    return {split: random.Random(seed).sample(rows, len(rows)) for split, rows in by_split.items()}
 
 
 def _recorded(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:

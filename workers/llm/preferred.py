@@ -15,8 +15,9 @@ from app.data.chats import ACCEPTED, CHOSEN, COMPLETION, PROMPT, REJECTED, Kind
 from app.runtimes.chat import Message, read, with_system
 from workers.llm import rewards
 from workers.llm.params import LlmParams, PreferenceParams
-from workers.pipeline import PipelineError, Run, TrainingData
+from workers.pipeline import PipelineError, Run, SplitName, TrainingData
 
+SPLITS: tuple[SplitName, ...] = ("train", "validation")
 Row = dict[str, Any]
 
 FITTING: dict[str, tuple[Kind, ...]] = {
@@ -41,32 +42,33 @@ REMEDY = {
 class Selection:
     """The rows that are learnt from, and how many were left out and why."""
 
-    rows: list[Row]
-    held_out: int  # their prompt is one of those that the candidate will be judged on
+    train: list[Row]
+    validation: list[Row]
     too_long: int
 
     @property
     def figures(self) -> dict[str, int]:
-        return {"rows": len(self.rows), "rows_held_out": self.held_out, "rows_too_long": self.too_long}
+        return {"rows": len(self.train), "rows_validation": len(self.validation), "rows_too_long": self.too_long}
 
 
 def select(run: Run, params: LlmParams, tokenizer: Any) -> Selection:
     """Raises PipelineError `preference_data_unfit`, `reward_without_reference` and `insufficient_data`."""
     data = run.preference
     assert data is not None, "the stage is on the road only where there is such data"
-    every = list(_rows(data, params))
-    held_out = _prompts_of(run.data, "holdout")
-    free = [row for told, row in every if told not in held_out]
-    fitting = [row for row in free if _longest(row, tokenizer) <= params.max_seq_length]
-    left_out = {"held_out": len(every) - len(free), "too_long": len(free) - len(fitting)}
-    if not fitting:
+    every = {split: list(_rows(data, split, params)) for split in SPLITS}
+    kept = {
+        split: [row for row in rows if _longest(row, tokenizer) <= params.max_seq_length]
+        for split, rows in every.items()
+    }
+    too_long = sum(len(every[split]) - len(kept[split]) for split in SPLITS)
+    if not kept["train"]:
         raise PipelineError(
             "insufficient_data",
-            f"None of {len(every)} preference rows can be learnt from: {left_out['held_out']} have held-out prompts, "
-            f"{left_out['too_long']} are longer than {params.max_seq_length} tokens.",
+            f"None of {len(every['train'])} preference rows can be learnt from: "
+            f"{too_long} are longer than {params.max_seq_length} tokens.",
             "Add preference rows, or raise training.max_seq_length.",
         )
-    return Selection(fitting, **left_out)
+    return Selection(kept["train"], kept["validation"], too_long)
 
 
 def kind_of(data: TrainingData) -> Kind:
@@ -96,8 +98,8 @@ def require_whole_groups(chosen: PreferenceParams, processes: int, rows: int) ->
         )
 
 
-def _rows(data: TrainingData, params: LlmParams) -> Iterator[tuple[str, Row]]:
-    """Each with its prompt as it is kept. Raises PipelineError."""
+def _rows(data: TrainingData, split: SplitName, params: LlmParams) -> Iterator[Row]:
+    """Raises PipelineError `preference_data_unfit` and `reward_without_reference`."""
     method, kind = params.preference.method, kind_of(data)
     if kind not in FITTING[method]:
         raise PipelineError(
@@ -113,10 +115,10 @@ def _rows(data: TrainingData, params: LlmParams) -> Iterator[tuple[str, Row]]:
             "Name completion in preference.data.chat, or take the reward length or judge.",
         )
     become = {"dpo": _paired, "kto": _labelled}.get(method, _tried)
-    for row in data.table("train").to_pylist():
+    for row in data.table(split).to_pylist():
         prompt = with_system(read(row[PROMPT]), params.system_prompt)
         for made in become(kind, row):
-            yield row[PROMPT], {"prompt": prompt, **made}
+            yield {"prompt": prompt, **made}
 
 
 def _paired(_: Kind, row: Row) -> list[Row]:
@@ -143,11 +145,6 @@ def _said(answer: str) -> list[Message]:
 
 def _is_true(told: Any) -> bool:
     return told.strip().lower() in ("true", "yes", "1") if isinstance(told, str) else bool(told)
-
-
-def _prompts_of(data: TrainingData, split: Any) -> frozenset[str]:
-    rows = data.table(split)
-    return frozenset(rows[PROMPT].to_pylist()) if PROMPT in rows.column_names else frozenset()
 
 
 def _longest(row: Mapping[str, Any], tokenizer: Any) -> int:

@@ -1,16 +1,15 @@
-"""What GRPO and RLOO are rewarded by, as TRL asks it: answers in, one number each out."""
+"""What GRPO and RLOO are rewarded by, as TRL asks it: answers in, one number each out. What compares with a reference
+is the evaluation's own metric, so that what is paid for is what is judged.
+"""
 
 import asyncio
-import re
-import string
-from collections import Counter
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from pydantic import ValidationError
 
 from app.data.endpoint import EndpointDown, NoAnswer
+from app.evaluation import texts
 from app.evaluation.judges import JudgeOptions, scores
 from app.runtimes.chat import Conversation, Message
 from workers.llm.params import Reward
@@ -21,31 +20,11 @@ Compared = Callable[[str, str], float]
 # TRL's: prompts, completions, completion_ids and the data's other columns, all by name; one number a completion.
 RewardFunction = Callable[..., list[float]]
 
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
-
-
-def exact_match(answer: str, reference: str) -> float:
-    """1 where both are the same words (SQuAD's normal form: Rajpurkar et al. 2016)."""
-    return float(_words(answer) == _words(reference))
-
-
-def token_f1(answer: str, reference: str) -> float:
-    """Harmonic mean of precision and recall of the words, as SQuAD counts them; 1 where neither has any."""
-    told, wanted = Counter(_words(answer)), Counter(_words(reference))
-    shared = sum((told & wanted).values())
-    if not told or not wanted:
-        return float(told == wanted)
-    return 2 * shared / (sum(told.values()) + sum(wanted.values()))
-
-
-def number_match(answer: str, reference: str) -> float:
-    """1 where the last numbers are equal; what follows `####`, as gsm8k ends its answers, counts before any other."""
-    told, wanted = _number(answer), _number(reference)
-    return float(told is not None and told == wanted)
-
-
-COMPARED: dict[str, Compared] = {"exact_match": exact_match, "token_f1": token_f1, "number_match": number_match}
+COMPARED: dict[str, Compared] = {
+    "exact_match": texts.exact_match,
+    "token_f1": texts.token_f1,
+    "number_match": lambda answer, reference: texts.number_match(answer, reference) or 0.0,
+}
 
 
 def needs_reference(reward: Reward) -> bool:
@@ -134,17 +113,3 @@ def _unreachable(message: str, remedy: str | None) -> PipelineError:
 
 def _text(completion: Conversation) -> str:
     return completion[-1]["content"]
-
-
-def _words(text: str) -> list[str]:
-    plain = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return ARTICLES.sub(" ", plain).split()
-
-
-def _number(text: str) -> Decimal | None:
-    after = text.rsplit("####", 1)
-    found = NUMBER.findall(after[1]) if len(after) == 2 else NUMBER.findall(text)
-    try:
-        return Decimal(found[0 if len(after) == 2 else -1].replace(",", "")) if found else None
-    except InvalidOperation:
-        return None

@@ -17,11 +17,12 @@ import pytest
 
 from tests.workers.fake_nvml import FakeDevice, FakeNvml
 from tests.workers.llm.little_ollama import LittleOllama, little_ollama
-from tests.workers.llm.runs import run_of
+from tests.workers.llm.talks import conversations
+from tests.workers.llm.talks import run_of as run_on
 from tests.workers.runs import news_of
 from workers import borrowing, gpus, neighbours
 from workers.llm import gpu
-from workers.pipeline import PipelineError
+from workers.pipeline import PipelineError, Run
 
 OLLAMA, STRANGER = 4711, 4712
 
@@ -49,6 +50,10 @@ def ollama(nvml: FakeNvml) -> Iterator[LittleOllama]:
         yield server
 
 
+def run_of(folder: Path, **asked: Any) -> Run:
+    return run_on(conversations(1), folder, gpu={"needs_mib": 1_000} | asked)
+
+
 def touch(path: Path) -> list[str]:
     return ["/usr/bin/touch", str(path)]
 
@@ -73,7 +78,7 @@ def test_what_nvml_says_is_told_in_mib_with_who_holds_it(nvml: FakeNvml, monkeyp
 )
 def test_without_a_gpu_nothing_is_done_but_a_line_in_the_log(nvml: FakeNvml, tmp_path: Path, why: int) -> None:
     nvml.fails_with = pynvml.NVMLError(why)
-    run = run_of(tmp_path, gpu={"stop": [touch(tmp_path / "stopped")], "needs_mib": 1_000})
+    run = run_of(tmp_path, stop=[touch(tmp_path / "stopped")])
     with gpu.borrowed(run, trains=True):
         assert not (tmp_path / "stopped").exists()
     assert news_of(run).log.count("no GPU here") == 1
@@ -85,7 +90,7 @@ def test_it_makes_room_and_gives_back_in_order(ollama: LittleOllama, nvml: FakeN
         "stop": [["/bin/sh", "-c", f"echo stop >> {order}; echo the web shop sleeps"]],
         "start": [["/bin/sh", "-c", f"echo {n} >> {order}"] for n in "12"],
     }
-    run = run_of(tmp_path, gpu={"unload_ollama": ollama.url, "needs_mib": 60_000, **commands})
+    run = run_of(tmp_path, unload_ollama=ollama.url, needs_mib=60_000, **commands)
     with gpu.borrowed(run, trains=True):
         assert nvml.devices[0].free_mib == 60_000
         assert ollama.loaded == {"on-the-cpu"}
@@ -101,7 +106,7 @@ def test_it_makes_room_and_gives_back_in_order(ollama: LittleOllama, nvml: FakeN
 def test_where_it_is_not_enough_it_refuses_with_the_shortfall_and_the_holders(
     ollama: LittleOllama, tmp_path: Path
 ) -> None:
-    run = run_of(tmp_path, gpu={"unload_ollama": ollama.url, "needs_mib": 70_000, "start": [touch(tmp_path / "back")]})
+    run = run_of(tmp_path, unload_ollama=ollama.url, needs_mib=70_000, start=[touch(tmp_path / "back")])
     with pytest.raises(PipelineError) as caught, gpu.borrowed(run, trains=True):
         pytest.fail("it must not begin")
     assert caught.value.code == "gpu_busy"
@@ -112,8 +117,18 @@ def test_where_it_is_not_enough_it_refuses_with_the_shortfall_and_the_holders(
     assert "qwen3:32b" in ollama.loaded
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT uses names that transformers has deprecated
+def test_what_is_needed_is_estimated_where_it_is_not_said(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.devices[0].held = {STRANGER: 79_900}
+    run = run_of(tmp_path, needs_mib=None)
+    told = r"(7|8)\d\d MiB of GPU memory are needed"
+    with pytest.raises(PipelineError, match=told) as caught, gpu.borrowed(run, trains=True):
+        pytest.fail("it must not begin")
+    assert "process 4712, 79900 MiB" in caught.value.message
+
+
 def test_a_training_that_fails_gives_back_too(ollama: LittleOllama, tmp_path: Path) -> None:
-    run = run_of(tmp_path, gpu={"unload_ollama": ollama.url})
+    run = run_of(tmp_path, unload_ollama=ollama.url)
     with pytest.raises(RuntimeError, match="loss"), gpu.borrowed(run, trains=True):
         raise RuntimeError("the loss is no number")
     assert "qwen3:32b" in ollama.loaded
@@ -131,7 +146,7 @@ def test_a_stop_command_that_fails_is_named_and_what_was_stopped_before_it_is_st
     nvml: FakeNvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: list[str], why: str
 ) -> None:
     monkeypatch.setattr(neighbours, "COMMAND_SECONDS", 0.3)
-    run = run_of(tmp_path, gpu={"stop": [stop], "start": [touch(tmp_path / "back")]})
+    run = run_of(tmp_path, stop=[stop], start=[touch(tmp_path / "back")])
     with pytest.raises(PipelineError, match=why) as caught, gpu.borrowed(run, trains=True):
         pytest.fail("it must not begin")
     assert caught.value.code == "stop_command_failed"
@@ -139,7 +154,7 @@ def test_a_stop_command_that_fails_is_named_and_what_was_stopped_before_it_is_st
 
 
 def test_an_ollama_that_is_away_holds_nothing_back(nvml: FakeNvml, tmp_path: Path) -> None:
-    run = run_of(tmp_path, gpu={"unload_ollama": "http://127.0.0.1:9"})
+    run = run_of(tmp_path, unload_ollama="http://127.0.0.1:9")
     with gpu.borrowed(run, trains=True):
         assert "no Ollama answers" in news_of(run).log
 
@@ -149,7 +164,7 @@ import sys, time
 from pathlib import Path
 from tests.workers.fake_nvml import FakeDevice, FakeNvml
 sys.modules["pynvml"] = FakeNvml(FakeDevice())
-from tests.workers.llm.runs import run_of
+from tests.workers.llm.talks import conversations, run_of
 from workers.llm import gpu
 run = run_of(Path(sys.argv[1]), gpu={"unload_ollama": sys.argv[2], "start": [["/usr/bin/touch", sys.argv[3]]]})
 with gpu.borrowed(run, trains=True):
@@ -189,7 +204,7 @@ def test_a_killed_attempt_is_given_back_by_itself_or_by_who_comes_next(
 
 def test_nothing_is_given_back_while_another_attempt_still_trains(ollama: LittleOllama, tmp_path: Path) -> None:
     with child(tmp_path, ollama) as other:
-        with gpu.borrowed(run_of(tmp_path, gpu={"start": [touch(tmp_path / "mine")]}), trains=True):
+        with gpu.borrowed(run_of(tmp_path, start=[touch(tmp_path / "mine")]), trains=True):
             pass
         borrowing.give_back_what_was_left(tmp_path / "shared", print)
         assert not (tmp_path / "mine").exists()
@@ -201,7 +216,7 @@ def test_nothing_is_given_back_while_another_attempt_still_trains(ollama: Little
 
 def test_what_cannot_be_given_back_now_is_tried_again_but_not_for_ever(nvml: FakeNvml, tmp_path: Path) -> None:
     door = tmp_path / "door"
-    run = run_of(tmp_path, gpu={"start": [["/bin/ls", str(door)], touch(tmp_path / "back")]})
+    run = run_of(tmp_path, start=[["/bin/ls", str(door)], touch(tmp_path / "back")])
     with gpu.borrowed(run, trains=True):
         pass
     assert (tmp_path / "back").exists()

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from app.data.chats import COMPLETION
 from benchmarks.llm.tiny import base_model, pairs
-from tests.workers.llm.runs import asked, rows_of, run_of
-from tests.workers.runs import news_of
-from workers.llm import preference, preferred
-from workers.llm.params import LlmParams
+from tests.workers.llm import talks
+from tests.workers.llm.talks import asked, conversations
+from tests.workers.runs import data_of, news_of
+from workers.llm import preference, preferred, training
+from workers.llm.params import LlmParams, PreferenceParams
 from workers.llm.stages import Done
 from workers.pipeline import PipelineError, Run, TrainingData
 
@@ -24,6 +26,7 @@ QUICK: dict[str, Any] = {
     "max_completion_length": 8,
 }
 SEED = 3
+LLM = LlmParams.model_validate({"base_model": "/x", "max_seq_length": 64})
 
 # PEFT and TRL still use names that transformers and torch have deprecated.
 pytestmark = [
@@ -50,18 +53,27 @@ def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def before(sft: Path | None) -> dict[str, Done]:
-    done = {"prepare": Done(Path("/nowhere"), {"base_folder": str(base_model())}, "p")}
-    return done | ({"sft": Done(sft, {}, "s")} if sft else {})
+def rows_of(labels: tuple[str, ...], *, validation: int = 0, **columns: list[Any]) -> TrainingData:
+    """A data version of conversations to train on, but for the last ones."""
+    table = pa.table(columns)
+    split = ["train"] * (len(table) - validation) + ["validation"] * validation
+    return data_of(table, labels=labels, features=("prompt",), split=pa.chunked_array([pa.array(split, pa.string())]))
 
 
-def polite_pairs(rows: int = 12) -> TrainingData:
-    questions = [question for question, _ in pairs()][:rows]
+def run_of(folder: Path, data: TrainingData, **params: Any) -> Run:
+    run = talks.run_of(conversations(10), folder, **params)
+    run.preference = data
+    return run
+
+
+def polite_pairs(rows: int = 12, validation: int = 0) -> TrainingData:
+    known = pairs()[: rows + validation]
     return rows_of(
         ("chosen", "rejected"),
-        prompt=[asked(question) for question in questions],
-        chosen=[f"It is {place}, my friend." for place in range(rows)],
-        rejected=[answer for _, answer in pairs()][:rows],
+        validation=validation,
+        prompt=[asked(question) for question, _ in known],
+        chosen=[f"It is {answer.split()[-1][:-1]}, my friend." for _, answer in known],
+        rejected=[answer for _, answer in known],
     )
 
 
@@ -77,7 +89,7 @@ def judged(rows: int = 12, accepted: Callable[[int], bool] = lambda place: place
 def trained(run: Run, sft: Path | None) -> tuple[Path, dict[str, Any]]:
     folder = run.checkpoints / "preference"
     folder.mkdir(exist_ok=True)
-    figures = dict(preference.work(run, before(sft), folder))
+    figures = dict(preference.work(run, talks.prepared(run) | ({"sft": Done(sft, {}, "s")} if sft else {}), folder))
     assert sorted(path.name for path in folder.glob("adapter/*/")) == []
     return folder / "adapter", figures
 
@@ -104,13 +116,13 @@ def log_odds(adapter: Path | None, chosen: str = POLITE, rejected: str = RIGHT, 
 
 
 def test_dpo_moves_the_sft_policy_towards_what_is_chosen_and_measures_against_it(tmp_path: Path, sft: Path) -> None:
-    run = run_of(tmp_path, polite_pairs(), preference={**QUICK, "epochs": 3})
+    run = run_of(tmp_path, polite_pairs(validation=4), preference={**QUICK, "epochs": 3})
     adapter, figures = trained(run, sft)
     assert log_odds(adapter) > log_odds(sft / "adapter") + 5
-    assert figures["rows"] == 12
-    assert figures["steps"] == 9
+    assert (figures["rows"], figures["rows_validation"], figures["steps"]) == (12, 4, 9)
     assert figures["rewards_accuracies"] == 1.0
     assert figures["rewards_margins"] > 0.5
+    assert figures["eval_rewards_accuracies"] == 1.0
     losses = [point for point in news_of(run).of("metric") if point["name"] == "loss"]
     # -log sigmoid(0): at the first step policy and reference are one, so the reference is the SFT policy.
     assert losses[0]["value"] == pytest.approx(math.log(2), abs=1e-4)
@@ -159,16 +171,12 @@ def test_a_reward_moves_the_policy_towards_what_it_pays_for(tmp_path: Path, sft:
     assert 0 <= figures["reward"] <= 1
 
 
-def test_what_is_too_long_or_held_out_is_left_out_and_counted(tmp_path: Path) -> None:
-    data = polite_pairs(4)
-    texts = data.rows.to_pydict()
+def test_what_is_too_long_is_left_out_and_counted(tmp_path: Path) -> None:
+    texts = polite_pairs(4).rows.to_pydict()
     texts["chosen"][0] = "word " * 200
-    run = run_of(tmp_path, rows_of(("chosen", "rejected"), **texts), max_seq_length=64)
-    run.data = rows_of(("completion",), prompt=texts["prompt"][1:2], completion=["?"], split="holdout")
-    from workers.llm.training import load_tokenizer
-
-    selection = preferred.select(run, run.params, load_tokenizer(base_model()))
-    assert selection.figures == {"rows": 2, "rows_held_out": 1, "rows_too_long": 1}
+    data = rows_of(("chosen", "rejected"), **texts)
+    selection = preferred.select(run_of(tmp_path, data), LLM, training.load_tokenizer(base_model()))
+    assert selection.figures == {"rows": 3, "rows_validation": 0, "rows_too_long": 1}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +198,7 @@ def test_data_that_does_not_fit_the_method_is_named_before_anything_is_loaded(
     told: str,
     remedy: str,
 ) -> None:
-    monkeypatch.setattr(preference.training, "load_policy", lambda _: pytest.fail("nothing may be loaded"))
+    monkeypatch.setattr(training, "load_policy", lambda _: pytest.fail("nothing may be loaded"))
     with pytest.raises(PipelineError, match=told) as caught:
         trained(run_of(tmp_path, data, preference=chosen), None)
     assert caught.value.code == code
@@ -205,6 +213,5 @@ def test_unequal_numbers_of_accepted_and_rejected_rows_weigh_alike() -> None:
 
 
 def test_half_a_batch_keeps_the_groups_of_answers_whole() -> None:
-    chosen = LlmParams.model_validate({"base_model": "/x", "preference": {"method": "grpo"}}).preference
-    halved = chosen.model_copy(update={"batch_size": 2, "gradient_accumulation_steps": 5, "num_generations": 6})
+    halved = PreferenceParams(method="grpo", batch_size=2, gradient_accumulation_steps=5, num_generations=6)
     assert preference._batch(halved) == (2, 6)
