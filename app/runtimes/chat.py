@@ -6,10 +6,11 @@ prompt, stop tokens) is pinned in its card, so that it is asked in serving as it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 Role = Literal["system", "user", "assistant"]
 
