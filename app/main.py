@@ -17,6 +17,7 @@ from app.auth.keyring import KeyRing
 from app.auth.router import router as keys
 from app.data.router import router as data
 from app.definitions.router import router as definitions
+from app.evaluation.router import router as evaluation
 from app.events.router import router as events
 from app.express import Express
 from app.feedback.router import router as feedback
@@ -66,6 +67,7 @@ ROUTERS = (
     schedule,
     records,
     registry,
+    evaluation,
     signoff,
     serving,
     openai,

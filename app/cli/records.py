@@ -82,7 +82,7 @@ def run(dry_run: bool, reason: str | None) -> None:
 
 
 def _show(found: Json) -> None:
-    listed = ("checkpoints", "staging", "artifacts", "versions")
+    listed = ("checkpoints", "staging", "artifacts", "evaluations", "versions")
     rows = [
         ("log lines", found["log_lines"], f"of {len(found['jobs'])} jobs"),
         ("metric points", found["metric_points"], f"of {len(found['jobs'])} jobs"),

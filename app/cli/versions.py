@@ -8,6 +8,7 @@ from app.cli.gate_table import figure, show_gate
 from app.cli.output import emit, json_option, record, say, table, told
 
 number = click.IntRange(1)
+CLASSIFIERS = ("f1", "auc_roc")
 
 
 @click.group()
@@ -22,8 +23,7 @@ def versions() -> None:
 def list_versions(model: str | None, limit: int) -> None:
     """Versions of MODEL, newest first."""
     found = connect().pages("/model/versions", limit, model=model)
-    headers = ("version", "verdict", "against", "f1", "auc_roc", "job", "data version", "created")
-    emit(found, lambda rows: table(headers, map(_row, rows)))
+    emit(found, _show_list)
 
 
 @versions.command(epilog=examples("refit versions show 7", "refit versions show 7 --model fraud --json"))
@@ -61,14 +61,27 @@ def stage(version: int, model: str | None, **options: Any) -> None:
     say(f"version {slots['standby']} of {slots['model']} stands by; swap it in: refit reload {slots['model']}")
 
 
-def _row(version: Json) -> tuple[Any, ...]:
+def _show_list(found: list[Json]) -> None:
+    figures = _figures(found)
+    headers = ("version", "verdict", "against", *figures, "job", "data version", "created")
+    table(headers, [_row(version, figures) for version in found])
+
+
+def _figures(found: list[Json]) -> tuple[str, ...]:
+    """Those of classifiers; where none was judged by them, the first two that the newest was judged by."""
+    named = [[c["name"] for c in version["gate"].get("criteria", ()) if not c.get("slice")] for version in found]
+    if any(set(CLASSIFIERS) & set(names) for names in named) or not any(named):
+        return CLASSIFIERS
+    return tuple(next(names for names in named if names)[:2])
+
+
+def _row(version: Json, figures: tuple[str, ...]) -> tuple[Any, ...]:
     judged = {criterion["name"]: criterion["candidate"] for criterion in version["gate"].get("criteria", ())}
     return (
         version["number"],
         version["verdict"],
         version["incumbent"],
-        figure(judged.get("f1")),
-        figure(judged.get("auc_roc")),
+        *(figure(judged.get(name)) for name in figures),
         version["job_id"],
         version["data_version"][:12],
         version["created_at"],

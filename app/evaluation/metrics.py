@@ -13,6 +13,7 @@ the figure, so that a resample of rows is judged without reading a text again.
 Rows are compared on what both versions have. sacrebleu and rouge-score are a worker's: the API only reads figures.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from app.evaluation import texts
 Floats = npt.NDArray[np.float64]
 
 ORDERS = 4  # of BLEU's n-grams
+LARGEST_EXPONENT = 700.0  # exp of more is no float64
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ METRICS: dict[str, Metric] = {
     "rougeL": MEAN,
     "bleu": Metric(_bleu, _bleu_apart),
     "number_match": MEAN,
-    "perplexity": Metric(lambda sums: np.exp(_ratio(sums))),
+    "perplexity": Metric(lambda sums: np.exp(np.minimum(_ratio(sums), LARGEST_EXPONENT))),
     "answer_length": Metric(_ratio),
 }
 ROUGE = ("rouge1", "rouge2", "rougeL")
@@ -128,7 +130,12 @@ def perplexity_of(likelihoods: Sequence[tuple[float, int] | None]) -> Scored:
     """Of (nats, tokens) of each row's reference; None where they were not asked for, or it has no token."""
     known = [each if each and each[1] else None for each in likelihoods]
     statistics = np.array([each or (np.nan, np.nan) for each in known], np.float64).reshape(len(known), 2)
-    return Scored(statistics, [float(np.exp(each[0] / each[1])) if each else None for each in known])
+    return Scored(statistics, [_perplexity(*each) if each else None for each in known])
+
+
+def _perplexity(nats: float, tokens: int) -> float | None:
+    """None where it is beyond what a float holds."""
+    return math.exp(nats / tokens) if nats / tokens < LARGEST_EXPONENT else None
 
 
 class _RougeWords:

@@ -1,12 +1,14 @@
 """The evaluation of one version: every answer with its scores, as it lies in the store and people read it."""
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
 from app.gate.report import GateReport
 from app.runtimes.chat import Message
 from app.schemas import Strict
+
+WORST_BY = "token_f1"
 
 
 class Answered(Strict):
@@ -44,3 +46,26 @@ class Evaluation(Strict):
     gate: GateReport
     judges: dict[str, dict[str, Any]] = Field(default_factory=dict, description="who scored what, by the score's name")
     notes: list[str] = Field(default_factory=list, description="what could not be measured, and why")
+
+
+class EvaluationView(Evaluation):
+    """An evaluation as it is read. `rows` are at most `samples` of `rows_answered`, with what is worst first: where the
+    candidate fell farthest behind the incumbent, or scored least."""
+
+    digest: str
+    job_id: int
+    version: int | None
+    rows_answered: int
+
+    @classmethod
+    def of(cls, found: Evaluation, digest: str, job_id: int, version: int | None, samples: int) -> Self:
+        told = {name: getattr(found, name) for name in Evaluation.model_fields}
+        told["rows"] = sorted(found.rows, key=_standing)[:samples]
+        return cls(**told, digest=digest, job_id=job_id, version=version, rows_answered=len(found.rows))
+
+
+def _standing(row: Row) -> tuple[float, float, str]:
+    """By what a row stands for: token F1 says something of every text."""
+    mine = row.candidate.scores.get(WORST_BY) or 0.0
+    theirs = row.incumbent.scores.get(WORST_BY) or 0.0 if row.incumbent else 0.0
+    return mine - theirs, mine, row.prompt

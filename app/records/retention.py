@@ -1,6 +1,9 @@
 """What is thrown away, and when: logs and curves, checkpoints, what killed attempts left, files of versions that never
 served. The record itself, every row of a version and every snapshot stay.
 
+The answers that a language model was judged by go with its files; those of a job that left no version, and files that
+were judged and never published, go when its checkpoints would.
+
 The rows say first, in one transaction, what has gone; the folders go after its commit. Who dies in between leaves
 folders that the next hour takes. A folder is renamed before it is emptied, so nobody ever finds half of one.
 """
@@ -18,7 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.db import clock, seconds
+from app.evaluation.kept import path_of
 from app.events.record import REFIT, record
+from app.records import unpublished
 from app.records.tables import Chore
 from app.registry.artifacts import folder_of
 from app.registry.tables import ModelSlots, ModelVersion, SlotHistory
@@ -45,6 +50,7 @@ class Leaving:
     checkpoints: list[int] = field(default_factory=list)
     staging: list[int] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
+    evaluations: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
 
@@ -59,7 +65,9 @@ async def plan(session: AsyncSession, settings: Settings) -> Leaving:
     checkpoints = await _ended(session, _numbers(store / "checkpoints"), settings.retain_checkpoint_days * DAY)
     staging = await _ended(session, _numbers(store / "staging"), settings.retain_staging_hours * HOUR)
     versions = await _never_served(session, settings.retain_artifact_days)
-    artifacts = await _removable(session, store, versions)
+    never = await unpublished.artifacts_without_a_row(session, store, settings.retain_checkpoint_days * DAY)
+    artifacts = [*await _removable(session, store, versions), *never]
+    evaluations = await unpublished.evaluations(session, store, versions, settings.retain_checkpoint_days * DAY)
     return Leaving(
         jobs=jobs,
         log_lines=await _count(session, JobLog, jobs),
@@ -67,11 +75,13 @@ async def plan(session: AsyncSession, settings: Settings) -> Leaving:
         checkpoints=checkpoints,
         staging=staging,
         artifacts=artifacts,
+        evaluations=evaluations,
         versions=[f"{version.model}/{version.number}" for version in versions],
         folders=[
             *(store / "checkpoints" / str(job) for job in checkpoints),
             *(store / "staging" / str(job) for job in staging),
             *(folder_of(store, digest) for digest in artifacts),
+            *(path_of(store, digest) for digest in evaluations),
         ],
     )
 
@@ -110,6 +120,9 @@ async def remove_folders(folders: list[Path]) -> None:
 
 
 def _remove(folder: Path) -> None:
+    if folder.is_file():
+        folder.unlink()
+        return
     going = folder.with_name(f"{folder.name}{GOING}")
     if folder.exists():
         shutil.rmtree(going, ignore_errors=True)

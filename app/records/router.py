@@ -80,6 +80,7 @@ class RetentionView(BaseModel):
     checkpoints: list[int] = Field(description="of these jobs")
     staging: list[int] = Field(description="of these jobs")
     artifacts: list[str]
+    evaluations: list[str] = Field(description="answers that language models were judged by")
     versions: list[str] = Field(description="whose files go; each as MODEL/NUMBER")
 
 

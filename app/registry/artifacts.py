@@ -101,6 +101,8 @@ def publish(store: Path, folder: Path, manifest_without_files: Manifest) -> Mani
         if not target.exists():
             raise
         shutil.rmtree(folder)
+        # As new as what was published now: retention takes old ones that have no row.
+        os.utime(target)
     sync_folder(target.parent)
     return manifest
 

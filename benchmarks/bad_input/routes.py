@@ -80,6 +80,9 @@ ROUTES = (
     _get("/training/jobs/{job_id}/metrics", job_id=1),
     _get("/training/jobs/{job_id}/record", job_id=1),
     _get("/training/jobs/{job_id}/archive", job_id=1),
+    _refused(
+        "/training/jobs/{job_id}/evaluation", Role.TRAINER, 404, "no_evaluation", None, method="GET", at={"job_id": 1},
+    ),
     _get("/schedule"),
     _refused("/training/trigger", Role.TRAINER, 404, "model_not_found", ABSENT),
     _refused(
@@ -90,6 +93,10 @@ ROUTES = (
     _get("/model/slots", query=OF_MODEL),
     _get("/model/versions", query=OF_MODEL),
     _get("/model/versions/{model}/{number}", model=NUMERIC, number=1),
+    _refused(
+        "/model/versions/{model}/{number}/evaluation", Role.TRAINER, 404, "no_evaluation", None,
+        method="GET", at={"model": NUMERIC, "number": 1},
+    ),
     _get("/model/diff", query=f"{OF_MODEL}&older=1&newer=1"),
     _get("/model/history", query=OF_MODEL),
     _refused("/model/reload", Role.OPERATOR, 404, "model_not_found", ABSENT, body_optional=True),
