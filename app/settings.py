@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     replica_lease_seconds: float = Field(5.0, gt=0.2)
     reload_wait_seconds: float = Field(10.0, ge=0, description="how long reload waits for warm replicas and receipts")
 
+    # Language models
+    llama_threads: int | None = Field(None, ge=1, description="cores of one version that llama.cpp runs; default half")
+    ollama_url: str = Field("http://127.0.0.1:11434", description="the Ollama of versions that name no other")
+
     # Monitoring
     counting: Literal["on", "off"] = Field("on", description="off: answers are neither counted nor kept for feedback")
     counting_seconds: float = Field(5.0, gt=0, description="how often a replica adds its counts to those in Postgres")

@@ -1,46 +1,85 @@
-"""What one attempt does with its inputs: train by the pipeline, publish the files, judge what was published."""
+"""What one attempt does with its inputs: train by the pipeline, then publish and judge what came of it.
+
+What predicts labels is published, then judged by the gate (`judging.py`); what answers with text is evaluated, then
+published (`evaluation.py`). Either way what is judged are the published files, as they will be served.
+"""
 
 import os
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from app import runtimes
-from app.data import leaks
-from app.gate import Seen, comparison, judge
+from app.data.snapshots import Snapshot
+from app.definitions.schemas import Strategy
 from app.registry import artifacts
-from app.registry.artifacts import ArtifactCorrupt, Manifest
-from app.registry.tables import ModelVersion
-from app.runtimes import Predictor
+from app.registry.artifacts import Manifest
+from workers import evaluation, judging
 from workers.inputs import Inputs
 from workers.pipeline import Base, Candidate, Pipeline, Run, TrainingData
 from workers.progress import Progress
 from workers.strategy import load_base, with_strategy
 
+# No version comes of it: what was asked for lies in the data versions, or in the checkpoints.
+NO_VERSION = {"outcome": "data"}
+
 
 def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> dict[str, Any]:
-    """The pipeline's stages, then `publish` and `gate`; for a dry run the plan alone."""
+    """The pipeline's stages, then those that publish and judge; for a dry run the plan alone."""
     job = inputs.job
     base = load_base(store, job, inputs.base, pipeline)
     if isinstance(base, str):
         progress("log", message=f"trains in full: {base}")
     run = _run(store, inputs, pipeline, progress, fence, base if isinstance(base, Base) else None)
-    if job.stages is not None:
-        return {"outcome": "data"}
+    if job.stages is not None and inputs.stages is None:
+        return NO_VERSION
     if job.dry_run:
         strategy = {"strategy": job.strategy, "base": run.base.version if run.base else None}
         return {"outcome": "plan", "plan": pipeline.plan(run) | strategy}
     trained = pipeline.train(run)
     if trained is None:
-        return {"outcome": "data"}
-    candidate = with_strategy(trained, base)
+        return NO_VERSION
+    candidate = with_strategy(trained, base, run.strategy)
+    if inputs.definition.generates:
+        return _evaluated(store, inputs, run, candidate)
     with run.stage("publish"):
         manifest = artifacts.publish(store, candidate.folder, _manifest(inputs, candidate))
     with run.stage("gate"):
-        return _judged(store, inputs, candidate, manifest, run.seed)
+        found = judging.judged(store, inputs, candidate, manifest, run.seed)
+    return {"outcome": "candidate", "version": _version(candidate, manifest, found)} | found | _base(candidate)
+
+
+def _evaluated(store: Path, inputs: Inputs, run: Run, candidate: Candidate) -> dict[str, Any]:
+    """`evaluate` and `publish`, or those of them that are wanted: an evaluation alone leaves no version."""
+    wanted = evaluation.wanted(run)
+    if not wanted:
+        return NO_VERSION
+    with run.stage("evaluate"):
+        manifest = artifacts.publish(store, candidate.folder, _manifest(inputs, candidate))
+        found = evaluation.evaluated(store, inputs, run, candidate, manifest)
+    if "publish" not in wanted:
+        return {"outcome": "evaluation"} | found
+    with run.stage("publish"):
+        version = _version(candidate, manifest, found, evaluation=found["evaluation"])
+        return {"outcome": "candidate", "version": version} | found | _base(candidate)
+
+
+def _version(candidate: Candidate, manifest: Manifest, found: dict[str, Any], **details: Any) -> dict[str, Any]:
+    """The row that publishes the artifact, with what was `found` of it: metrics and gate."""
+    return {
+        "data_version": manifest.data_version,
+        "format": manifest.format,
+        "artifact": manifest.digest,
+        "size": manifest.size,
+        "metrics": found["metrics"],
+        "details": {**candidate.details, **details},
+        "gate": found["gate"],
+        "verdict": found["gate"]["verdict"],
+        "incumbent": found["gate"]["incumbent"],
+    }
+
+
+def _base(candidate: Candidate) -> dict[str, Any]:
+    return {"base": candidate.details["base"]}
 
 
 def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int, base: Base | None) -> Run:
@@ -51,17 +90,7 @@ def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fe
         made.mkdir(parents=True, exist_ok=True)
     return Run(
         params=pipeline.params.model_validate(job.params),
-        data=TrainingData(
-            digest=snapshot.digest,
-            labels=snapshot.labels,
-            features=snapshot.features,
-            categorical=snapshot.categorical,
-            positive=snapshot.positive,
-            time_ordered=snapshot.time_ordered,
-            text=snapshot.text,
-            rows=snapshot.rows,
-            split=snapshot.split,
-        ),
+        data=_data(snapshot),
         folder=folder,
         checkpoints=checkpoints,
         shared=artifacts.shared_of(store),
@@ -72,6 +101,23 @@ def _run(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fe
         gate=inputs.definition.gate,
         report=progress,
         base=base,
+        preference=_data(inputs.preference.snapshot) if inputs.preference else None,
+        stages=inputs.stages,
+        strategy=cast("Strategy", job.strategy),
+    )
+
+
+def _data(snapshot: Snapshot) -> TrainingData:
+    return TrainingData(
+        digest=snapshot.digest,
+        labels=snapshot.labels,
+        features=snapshot.features,
+        categorical=snapshot.categorical,
+        positive=snapshot.positive,
+        time_ordered=snapshot.time_ordered,
+        text=snapshot.text,
+        rows=snapshot.rows,
+        split=snapshot.split,
     )
 
 
@@ -84,66 +130,3 @@ def _manifest(inputs: Inputs, candidate: Candidate) -> Manifest:
         files={},
         details=candidate.details,
     )
-
-
-def _judged(store: Path, inputs: Inputs, candidate: Candidate, manifest: Manifest, seed: int) -> dict[str, Any]:
-    """Loads what was published as the API will, judges it against the incumbent, and says what is to be recorded."""
-    snapshot, incumbent = inputs.snapshot, inputs.incumbent
-    holdout = snapshot.rows.filter(pc.equal(snapshot.split, "holdout"))
-    report = judge(
-        _load(store, manifest.digest),
-        _load_incumbent(store, incumbent),
-        incumbent.number if incumbent else None,
-        holdout,
-        inputs.definition.gate,
-        mode=inputs.definition.gate_mode,
-        data_version=snapshot.digest,
-        seed=seed,
-        seen=_seen(store, inputs, holdout, candidate.details["base"]),
-    )
-    measured = {c.name: c.candidate for c in report.criteria if c.candidate is not None and c.slice is None}
-    metrics = measured | {f"validation_{name}": value for name, value in candidate.metrics.items()}
-    gate = report.model_dump(mode="json")
-    version = {
-        "data_version": snapshot.digest,
-        "format": manifest.format,
-        "artifact": manifest.digest,
-        "size": manifest.size,
-        "metrics": metrics,
-        "details": dict(candidate.details),
-        "gate": gate,
-        "verdict": report.verdict,
-        "incumbent": report.incumbent,
-    }
-    return {
-        "outcome": "candidate",
-        "version": version,
-        "metrics": metrics,
-        "comparison": comparison(report),
-        "gate": gate,
-        "base": candidate.details["base"],
-    }
-
-
-def _seen(store: Path, inputs: Inputs, holdout: pa.Table, base: int | None) -> Seen:
-    mine = [inputs.version, *(inputs.bases_data if base is not None else [])]
-    by_candidate = leaks.seen_by_any(holdout, inputs.version, mine, store)
-    if inputs.incumbent is None:
-        return Seen(by_candidate, None)
-    return Seen(by_candidate, leaks.seen_by_any(holdout, inputs.version, inputs.incumbents_data, store))
-
-
-def _load(store: Path, digest: str) -> Predictor:
-    folder, manifest = artifacts.verify(store, digest)
-    return runtimes.load_predictor(manifest.format, folder)
-
-
-def _load_incumbent(store: Path, incumbent: ModelVersion | None) -> Predictor | None:
-    """None where there is none, or where it cannot be loaded: the gate calls that inconclusive, never a pass."""
-    if incumbent is None:
-        return None
-    try:
-        return _load(store, incumbent.artifact)
-    except (ArtifactCorrupt, ValueError) as error:
-        print(f"the incumbent, version {incumbent.number}, cannot be loaded: {error}")
-        return None

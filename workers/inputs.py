@@ -21,10 +21,14 @@ from app.registry.lineage import learnt_from
 from app.registry.tables import ModelSlots, ModelVersion
 from app.training.tables import TrainingJob
 from workers.pipeline import Pipeline, PipelineError, params_of
+from workers.preferences import Preferred, preferred
 from workers.progress import Progress
 from workers.strategy import base_of
 
 Tell = Callable[[dict[str, Any]], None]
+
+# What a job can be asked for that no pipeline does: a data version, as its source has it or labelled.
+DATA_STAGES = frozenset({"snapshot", "label"})
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,18 @@ class Inputs:
     incumbents_data: Sequence[DataVersion | None]
     base: ModelVersion | None
     bases_data: Sequence[DataVersion | None]
+    preference: Preferred | None = None
+
+    @property
+    def learnt_from(self) -> list[DataVersion]:
+        """What the candidate itself is trained on."""
+        return [self.version, *([self.preference.version] if self.preference else [])]
+
+    @property
+    def stages(self) -> frozenset[str] | None:
+        """Those of the pipeline that were asked for; None: all of them, or only a data version."""
+        asked = frozenset(self.job.stages or ()) - DATA_STAGES
+        return asked or None
 
 
 async def take_inputs(
@@ -60,12 +76,16 @@ async def take_inputs(
     tell({"kind": "figures", "data_digest": version.digest, "base": base.number if base else None})
     snapshot = snapshots.load(store, version, definition)
     await _require_new_samples(session, job, definition, snapshot)
+    preference = await preferred(session, store, job, definition, pipeline, snapshot, progress)
+    if preference is not None:
+        tell({"kind": "figures", "preference_digest": preference.version.digest})
     incumbent = await session.get_one(ModelVersion, (job.model, slots.active)) if slots.active else None
     theirs = await learnt_from(session, incumbent) if incumbent else []
     bases = await learnt_from(session, base) if base else []
     progress("log", message=f"data version {version.digest[:12]}: {version.rows} rows, {version.counts}")
     progress("stage", name="snapshot", state="finished")
-    return Inputs(job, definition, version, snapshot, incumbent, theirs, base, bases), pipeline, progress
+    inputs = Inputs(job, definition, version, snapshot, incumbent, theirs, base, bases, preference)
+    return inputs, pipeline, progress
 
 
 async def _data_version(

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.definitions.schemas import Strategy
 from app.registry import artifacts
 from app.registry.artifacts import ArtifactCorrupt
 from app.registry.tables import ModelSlots, ModelVersion
@@ -18,14 +19,14 @@ async def base_of(session: AsyncSession, job: TrainingJob, slots: ModelSlots) ->
     """The version to start from. A later attempt, or a job that resumes, starts where the first attempt did."""
     is_later = job.base is not None or job.data_digest is not None
     number = job.base if is_later else slots.active
-    if job.strategy == "full" or number is None:
+    if job.strategy != "incremental" or number is None:
         return None
     return await session.get_one(ModelVersion, (job.model, number))
 
 
 def load_base(store: Path, job: TrainingJob, version: ModelVersion | None, pipeline: Pipeline) -> Base | str | None:
     """What to start from, every byte of it verified; None where nobody asked for it, or why it cannot be."""
-    if job.strategy == "full":
+    if job.strategy != "incremental":
         return None
     if version is None:
         return "no version was active"
@@ -39,12 +40,12 @@ def load_base(store: Path, job: TrainingJob, version: ModelVersion | None, pipel
     return Base(version.number, manifest.format, folder, schema, version.details)
 
 
-def with_strategy(candidate: Candidate, base: Base | str | None) -> Candidate:
+def with_strategy(candidate: Candidate, base: Base | str | None, asked: Strategy) -> Candidate:
     """With what it started from in its details; where that was asked for and is nothing, with the reason."""
     because = base if isinstance(base, str) else candidate.full_because
     went_on = isinstance(base, Base) and because is None
     told: dict[str, Any] = {
-        "strategy": "incremental" if went_on else "full",
+        "strategy": "incremental" if went_on else "pull" if asked == "pull" else "full",
         "base": base.version if isinstance(base, Base) and went_on else None,
     }
     reason = {"full_because": because} if because else {}

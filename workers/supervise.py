@@ -24,11 +24,15 @@ from app.training import state
 from app.training.state import Claim
 from app.training.tables import TrainingJob
 from workers.journal import Journal
+from workers.pipeline import find
 
 log = logging.getLogger(__name__)
 
 # The holder gives up this share of the lease before the database does.
 MARGIN = 0.2
+
+# What an attempt found of its candidate, as it stands with the job.
+FOUND = ("metrics", "comparison", "gate", "evaluation")
 
 Ending = Literal["exited", "cancelled", "drained", "stalled", "lost"]
 
@@ -173,12 +177,14 @@ class Attempt:
     async def _write_outcome(self, session: AsyncSession, outcome: dict[str, Any]) -> None:
         kind = outcome.pop("outcome")
         if kind == "candidate":
-            figures = {name: outcome[name] for name in ("metrics", "comparison", "gate", "base")}
+            figures = {name: outcome[name] for name in (*FOUND, "base") if name in outcome}
             if await state.complete(session, self._claim, outcome["version"], **figures) is not None:
                 await promote(session, self._job.model)
-                shutil.rmtree(self._checkpoints(), ignore_errors=True)
-        elif kind in ("plan", "data"):
-            await state.complete_without_version(session, self._claim, outcome.get("plan"))
+                if not find(self._job.model_type).keeps_checkpoints:
+                    shutil.rmtree(self._checkpoints(), ignore_errors=True)
+        elif kind in ("plan", "data", "evaluation"):
+            figures = {name: outcome[name] for name in FOUND if name in outcome}
+            await state.complete_without_version(session, self._claim, outcome.get("plan"), **figures)
         elif outcome["code"] == "out_of_memory" and self._job.memory_scale == 1.0:
             reason = "out of memory: once more with half the batch and double the accumulation"
             await state.release(session, self._claim, reason=reason, counts=True, memory_scale=0.5)

@@ -79,14 +79,21 @@ def label(
         _show_agreement(connect().get(f"/data/versions/{job['model']}/{job['data_version']}"))
 
 
-@data.command("list", epilog=examples("refit data list news"))
+@data.command("list", epilog=examples("refit data list news", "refit data list helpdesk --role any"))
 @model_argument
+@click.option(
+    "--role",
+    type=click.Choice(["training", "preference", "any"]),
+    default="training",
+    show_default=True,
+    help="What the rows are for.",
+)
 @limit_option
 @json_option
-def list_versions(model: str | None, limit: int) -> None:
+def list_versions(model: str | None, role: str, limit: int) -> None:
     """Data versions, newest first."""
-    headers = ("model", "data version", "rows", "train", "validation", "holdout", "labelled by", "created")
-    emit(connect().pages("/data/versions", limit, model=model), lambda rows: table(headers, map(_row, rows)))
+    headers = ("model", "data version", "role", "rows", "train", "validation", "holdout", "labelled by", "created")
+    emit(connect().pages("/data/versions", limit, model=model, role=role), lambda rows: table(headers, map(_row, rows)))
 
 
 @data.command(epilog=examples("refit data show news", "refit data show news --data-version 3f9a1c --json"))
@@ -122,8 +129,8 @@ def export(model: str | None, folder: Path, data_version: str, format: str) -> N
     name = resolved(api, model)
     version = api.get(f"/data/versions/{name}/{data_version}")
     digest, columns = version["digest"], {column["name"] for column in version["columns"]}
-    if format == "sft" and not {"question", "answer"} <= columns:
-        remedy = "Define the model with data.source: qa_pairs, or leave --format out."
+    if format == "sft" and not ({"question", "answer"} <= columns or {"prompt", "completion"} <= columns):
+        remedy = "Define the model with data.source: qa_pairs or with data.chat, or leave --format out."
         raise Failure(f"The rows of {name} are no questions and answers.", Exit.USAGE, remedy=remedy)
     folder.mkdir(parents=True, exist_ok=True)
     written = {file: _write(api, name, digest, side, folder / file) for side, file in FILES[format].items()}
@@ -171,6 +178,7 @@ def _row(version: Json) -> tuple[Any, ...]:
     return (
         version["model"],
         version["digest"][:12],
+        version["role"],
         version["rows"],
         counts["train"],
         counts["validation"],
@@ -183,6 +191,7 @@ def _row(version: Json) -> tuple[Any, ...]:
 def _show(version: Json) -> None:
     fields = {
         "data version": f"{version['digest']} of {version['model']}",
+        "role": version["role"],
         "rows": f"{version['rows']}: {_counts(version['counts'])}",
         "left out": _counts(version["dropped"]),
         "texts": _counts(version["texts"]) if version["texts"] else None,

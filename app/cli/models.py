@@ -78,7 +78,9 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     for name, definition in told.items():
         if not isinstance(definition, dict):
             raise Failure(f"{file}: {name} is no definition, but {definition!r}.", Exit.USAGE)
-        _resolve_path(definition.get("data"), file)
+        preference = definition.get("preference")
+        for data in (definition.get("data"), preference.get("data") if isinstance(preference, dict) else None):
+            _resolve_path(data, file)
         _read_prompt(name, definition.get("label"), file)
         _require_json(name, definition, file)
     return told

@@ -71,4 +71,7 @@ class ChatOptions(BaseModel):
             raise ValueError("accepted speaks of an answer: name completion, or messages")
         if self.messages is not None and self.completion is not None:
             raise ValueError("messages have the answer in them; leave completion out")
+        named = [*self.source_columns, *([self.system] if self.system else [])]
+        if len(set(named)) < len(named):
+            raise ValueError("a column has two roles in it")
         return self

@@ -80,6 +80,12 @@ def has_times(options: SourceOptions) -> bool:
     return options.time not in (None, ROW_ORDER)
 
 
+def beside_conversations(options: SourceOptions, existing: Sequence[str]) -> list[str]:
+    """What is kept with conversations: a stage, a risk, whatever is not ignored. By name: sources keep no order."""
+    others = {*options.label_columns, *(options.feature_columns or ()), options.key, options.time, *options.ignore}
+    return sorted(set(existing) - others - RESERVED) if options.chat is not None else []
+
+
 def features_of(options: SourceOptions, existing: Sequence[str]) -> tuple[str, ...]:
     """The features by name, in the order of the definition or else of the source."""
     if options.feature_columns is not None:
@@ -99,6 +105,18 @@ def require_readable(table: pa.Table, labels: Sequence[str], features: Sequence[
                 f"Column {name!r} is {dtype}; labels and features are numbers, text or true/false.",
                 code="column_type",
                 remedy="Add it to data.ignore, or turn it into a number or text in the source.",
+            )
+
+
+def require_kept(table: pa.Table, names: Sequence[str]) -> None:
+    """Raises Invalid `column_type` for what stands beside conversations and no snapshot can keep in order."""
+    for name in names:
+        dtype = table.schema.field(name).type
+        if kind_of(dtype) == "other":
+            raise Invalid(
+                f"Column {name!r} is {dtype}; beside conversations numbers, text, times and true/false are kept.",
+                code="column_type",
+                remedy="Add it to data.ignore, or turn it into text in the source.",
             )
 
 
@@ -142,11 +160,11 @@ def require_texts(table: pa.Table, data: SourceOptions) -> None:
     if data.text.empty == "refuse" and not all(composed):
         rows = [row for row, text in enumerate(composed) if not text]
         remedy = "Mend them in the source; data.text.empty 'drop' leaves such rows out and counts them."
-        raise _rows_refused(table, data, rows, "no text", "text_missing", remedy)
+        raise rows_refused(table, data, rows, "no text", "text_missing", remedy)
     if long := [row for row, text in enumerate(composed) if len(text) > data.text.longest]:
         told = f"a text of {len(composed[long[0]])} characters, and {data.text.longest} are allowed"
         remedy = "Shorten them in the source, or raise data.text.longest."
-        raise _rows_refused(table, data, long, told, "text_too_long", remedy)
+        raise rows_refused(table, data, long, told, "text_too_long", remedy)
 
 
 def missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -154,9 +172,10 @@ def missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.is_null(column, nan_is_null=True) if column.num_chunks else pa.chunked_array([], pa.bool_())
 
 
-def _rows_refused(
+def rows_refused(
     table: pa.Table, data: SourceOptions, rows: Sequence[int], has: str, code: str, remedy: str
 ) -> Invalid:
+    """Names the first of them by their keys, or by their places in the source."""
     named = [f"{data.key} {table[data.key][row].as_py()!r}" if data.key else f"row {row}" for row in rows[:NAMED_ROWS]]
     more = f"; {len(rows) - len(named)} more rows are so" if len(rows) > len(named) else ""
     return Invalid(f"{', '.join(named)}: there is {has}{more}.", code=code, remedy=remedy, rows=list(rows[:NAMED_ROWS]))

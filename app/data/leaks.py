@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.data import identity
+from app.data.chats import PROMPT
 from app.data.columns import SPLIT
 from app.data.identity import Identities
 from app.data.snapshots import SnapshotCorrupt, path_of, verify
@@ -30,8 +31,8 @@ def seen(rows: pa.Table, judged: DataVersion, trained: DataVersion | None, store
     """Which of `rows`, (n,), out of the data version `judged`, were train or validation rows of `trained`.
 
     A text says why nobody knows. A row is known by its key; without one by its features, where a hash splits, and by
-    its time, where time does. In '@row' order the snapshot has no times; there the edges of both versions decide.
-    Blocks while it reads and hashes the file of `trained`.
+    its time, where time does; a conversation always by its prompt. In '@row' order the snapshot has no times; there
+    the edges of both versions decide. Blocks while it reads and hashes the file of `trained`.
     """
     if trained is None:
         return "there is no record of the data version that it was trained on"
@@ -65,13 +66,20 @@ def seen_by_any(rows: pa.Table, judged: DataVersion, trained: Sequence[DataVersi
 def _columns(version: DataVersion) -> list[str]:
     """By which the rows of a data version are known."""
     fixed = version.split
+    if _has_conversations(version):
+        return [PROMPT]
     if fixed["key"] is not None:
         return [fixed["key"]]
     return sorted(fixed["hashed"]) if fixed["by"] == "hash" else [fixed["time"]]
 
 
+def _has_conversations(version: DataVersion) -> bool:
+    """Whether pairs, judged answers or answers: whoever learnt from a prompt has seen it."""
+    return version.source.get("chat") is not None
+
+
 def _identities(rows: pa.Table, version: DataVersion, known: list[str]) -> Identities:
-    if version.split["key"] is None and version.split["by"] == "hash":
+    if version.split["key"] is None and version.split["by"] == "hash" and not _has_conversations(version):
         return identity.of_rows(rows.select(known))
     return identity.of_keys(rows[known[0]])
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
+from app.data.chats import ChatOptions
 from app.data.columns import RESERVED, has_times
+from app.data.conversations import Fault, of_row
 from app.data.sources import SourceOptions
 from app.errors import MOST_ERRORS, Invalid, told_name
 from app.runtimes.texts import compose, fault
@@ -47,15 +49,18 @@ def key_of(row: Row, data: SourceOptions) -> str:
 
 
 def _errors(place: int, row: Row, data: SourceOptions, need_label: bool) -> Iterator[dict[str, str]]:
-    if need_label and all(row.get(name) is None for name in data.label_columns):
+    if data.chat is not None:
+        yield from _chat_errors(place, row, data.chat)
+    elif need_label and all(row.get(name) is None for name in data.label_columns):
         yield {"field": f"rows.{place}.{data.label_columns[0]}", "message": "is missing; it is the label"}
     for name, needed in {data.key: "the key", _time(data): "the time"}.items():
         if name is not None and row.get(name) is None:
             yield {"field": f"rows.{place}.{name}", "message": f"is missing; it is {needed}"}
     yield from _text_errors(place, row, data)
     time = _time(data)
+    nested = () if data.chat is None else data.chat.source_columns
     for name, value in row.items():
-        problem = _name_problem(name) or _problem(value)
+        problem = _name_problem(name) or (_nested_problem(value) if name in nested else _problem(value))
         if problem is None and name == time:
             problem = _time_problem(value)
         if problem is not None:
@@ -80,6 +85,19 @@ def _text_errors(place: int, row: Row, data: SourceOptions) -> Iterator[dict[str
         yield {"field": f"rows.{place}.{data.text.columns[0]}", "message": problem}
 
 
+def _chat_errors(place: int, row: Row, chat: ChatOptions) -> Iterator[dict[str, str]]:
+    """What `conversations.canonical` would refuse once a data version is taken."""
+    lacking = [name for name in chat.source_columns if row.get(name) is None]
+    if lacking:
+        yield {"field": f"rows.{place}.{lacking[0]}", "message": "is missing; it is of the conversation"}
+        return
+    names = [*chat.source_columns, *([chat.system] if chat.system else [])]
+    try:
+        of_row({name: row.get(name) for name in names}, chat)
+    except Fault as found:
+        yield {"field": f"rows.{place}.{found.column}", "message": f"is no conversation: {found.told}"}
+
+
 def _time(data: SourceOptions) -> str | None:
     return data.time if has_times(data) else None
 
@@ -94,6 +112,15 @@ def _problem(value: Any) -> str | None:
     if value is None:
         return None
     return "is not flat: a value is text, a number, true, false or null"
+
+
+def _nested_problem(value: Any) -> str | None:
+    """Of a column of conversations, in which messages stand as they are: the first problem of any of their texts."""
+    if not isinstance(value, list):
+        return _problem(value)
+    messages = [message for message in value if isinstance(message, dict)]
+    texts = [text for message in messages for text in (*message.keys(), *message.values())]
+    return next((told for told in map(_problem, texts) if told is not None), None)
 
 
 @lru_cache

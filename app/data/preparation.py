@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.data import columns, duplicates, splits, texts
+from app.data import columns, conversations, duplicates, same_answers, splits, texts
+from app.data.chats import PROMPT
 from app.data.columns import SPLIT, missing
 from app.data.identity import Identified, Identities, identify
 from app.data.sources import ROW_ORDER, SourceOptions
@@ -37,12 +38,24 @@ class Prepared:
     high_water: str | None
 
 
-def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] | None, judged: Identities) -> Prepared:
-    """`before` and `judged` come from the model's latest data version, see `splits.assign`."""
+def prepare(
+    table: pa.Table,
+    definition: Definition,
+    *,
+    before: dict[str, Any] | None,
+    judged: Identities,
+    held_out: frozenset[str] = frozenset(),
+) -> Prepared:
+    """`before` and `judged` come from the model's latest data version, see `splits.assign`.
+
+    `held_out`, of conversations: prompts that other rows are judged by.
+    """
     data = definition.data
     if not table.num_rows:
         raise _insufficient("The source gave no rows.")
     table = columns.plain(table)
+    if data.chat is not None:
+        table = conversations.canonical(table, data)
     columns.require_roles(data, table.column_names)
     features = columns.features_of(data, table.column_names)
     columns.require_readable(table, data.label_columns, features)
@@ -60,19 +73,31 @@ def prepare(table: pa.Table, definition: Definition, *, before: dict[str, Any] |
     assigned = splits.assign(definition, known, times, before=before, judged=judged)
 
     # What judges by groups and what tells rows apart is kept also where it is no feature.
-    beside = [*definition.gate.slice_columns, *(known.hashed or ())]
+    others = columns.beside_conversations(data, table.column_names)
+    columns.require_kept(table, others)
+    beside = [*definition.gate.slice_columns, *others, *(known.hashed or ())]
     names = dict.fromkeys([*data.label_columns, data.key, data.time, *features, *beside])
     rows = _in_order(_kept(table, data, times, list(names)), data, known, times, assigned.sides)
     high_water = times.high_water() if times and columns.has_times(data) else str(rows.num_rows)
     twice = rows.num_rows - len(np.unique(known.identities))
-    settled = None
+    rows, settled = _settled(rows, data, held_out)
+    return Prepared(rows, assigned.fixed | {"order": order}, assigned.judged, dropped, twice, settled, high_water)
+
+
+def _settled(rows: pa.Table, data: SourceOptions, held_out: frozenset[str]) -> tuple[pa.Table, Settled | None]:
+    """What becomes of rows that say the same."""
     if data.text is not None:
         rows, settled = duplicates.settle(rows, data)
         remedy = (
             "Most texts are nearly equal: wait for others, or raise data.text.near_duplicates (null: only equal ones)."
         )
-        splits.require_rows(rows[SPLIT].to_pylist(), remedy)
-    return Prepared(rows, assigned.fixed | {"order": order}, assigned.judged, dropped, twice, settled, high_water)
+    elif data.chat is not None:
+        rows, settled = same_answers.settle(rows, data.chat, held_out)
+        remedy = "Most rows ask the same, or what is held out elsewhere: wait for other prompts."
+    else:
+        return rows, None
+    splits.require_rows(rows[SPLIT].to_pylist(), remedy)
+    return rows, settled
 
 
 def _times(table: pa.Table, data: SourceOptions) -> Times | None:
@@ -99,14 +124,22 @@ def _order(
 def _complete(table: pa.Table, definition: Definition, times: Times | None) -> tuple[Mask, dict[str, int]]:
     """Which rows have a label, a key and a time, as far as they need one; and how many lack what."""
     data = definition.data
-    lack: dict[str, Mask] = {"label": np.all([missing(table[name]).to_numpy() for name in data.label_columns], axis=0)}
+    unlabelled = [missing(table[name]).to_numpy() for name in data.label_columns]
+    # A conversation needs all its answers; elsewhere each label is learnt by itself.
+    lack: dict[str, Mask] = {"label": np.all(unlabelled, axis=0) if data.chat is None else _any(unlabelled, table)}
     if data.key is not None:
         lack["key"] = missing(table[data.key]).to_numpy()
     if times is not None and definition.split.by == "time":
         lack["time"] = ~times.known
     if data.text is not None:
         lack["text"] = np.array([not text for text in texts.of(table, data.text)])
+    if data.chat is not None:
+        lack["text"] = missing(table[PROMPT]).to_numpy()
     return ~np.any(list(lack.values()), axis=0), {name: int(mask.sum()) for name, mask in lack.items()}
+
+
+def _any(masks: Sequence[Mask], table: pa.Table) -> Mask:
+    return np.any(masks, axis=0) if masks else np.zeros(table.num_rows, np.bool_)
 
 
 def _kept(table: pa.Table, data: SourceOptions, times: Times | None, names: Sequence[str | None]) -> pa.Table:

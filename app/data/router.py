@@ -5,9 +5,10 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.auth.requires import Reporter, Trainer, Viewer
-from app.auth.roles import Role
+from app.auth.roles import Role as Who
 from app.data import export, service
 from app.data.schemas import DataVersionView, Quality, QualityAccepted, Samples, SamplesAccepted
+from app.data.tables import TRAINING, Role
 from app.definitions.service import resolve_model
 from app.http import Session
 from app.schemas import ModelName, Page
@@ -42,9 +43,11 @@ async def list_versions(
     model: ModelName | None = None,
     after: Annotated[str | None, Query(pattern=r"^[^:\x00]+:[0-9a-f]{64}$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    role: Annotated[Role | Literal["any"], Query(description="preference: what language models prefer by")] = TRAINING,
 ) -> Page[DataVersionView]:
-    """The data versions, newest first."""
-    found, next_page = await service.list_versions(session, model, after, limit)
+    """The data versions, newest first: those that are trained on, unless `role` says otherwise."""
+    wanted = None if role == "any" else role
+    found, next_page = await service.list_versions(session, model, after, limit, wanted)
     views = [DataVersionView.brief(version) for version in found]
     return Page(data=views, has_more=next_page is not None, next=next_page)
 
@@ -56,7 +59,7 @@ async def show_version(model: Name, digest: Digest, session: Session, viewer: Vi
     Of a labelled one with the texts about which both labellings disagree, for those who may read rows: trainers.
     """
     version = await service.get_version(session, model, digest)
-    may_read_rows = viewer.may(Role.TRAINER)
+    may_read_rows = viewer.may(Who.TRAINER)
     return DataVersionView.model_validate(version) if may_read_rows else DataVersionView.brief(version)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.data.tables import DataVersion
+from app.data.tables import DataVersion, Role
 from app.schemas import FreeJson, ModelName, Strict
 
 MOST_ROWS = 10_000
@@ -46,6 +46,7 @@ class DataVersionView(BaseModel):
 
     model: str
     digest: str
+    role: Role = Field(description="training, or preference: what is preferred to what")
     rows: int
     counts: dict[str, int]
     dropped: dict[str, int]

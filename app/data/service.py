@@ -13,7 +13,7 @@ from app.data import sources
 from app.data.posting import checked
 from app.data.schemas import Quality, SamplesAccepted
 from app.data.sources import Reading
-from app.data.tables import STATUSES, DataQuality, DataVersion
+from app.data.tables import STATUSES, TRAINING, DataQuality, DataVersion, Role
 from app.db import clock, seconds
 from app.definitions.schemas import Definition
 from app.definitions.service import Applied
@@ -38,17 +38,17 @@ POST = text("""
 """)  # xmax: the row version that is answered was an update
 
 
-async def latest_version(session: AsyncSession, model: str) -> DataVersion | None:
+async def latest_version(session: AsyncSession, model: str, role: Role = TRAINING) -> DataVersion | None:
     """The newest data version: the next one keeps every row on its side of this one."""
-    query = select(DataVersion).where(DataVersion.model == model)
+    query = select(DataVersion).where(DataVersion.model == model, DataVersion.role == role)
     return await session.scalar(query.order_by(DataVersion.created_at.desc(), DataVersion.digest).limit(1))
 
 
-async def last_trained(session: AsyncSession, model: str) -> DataVersion | None:
+async def last_trained(session: AsyncSession, model: str, role: Role = TRAINING) -> DataVersion | None:
     """What the last completed training was trained on: what is newer than its high-water mark is new."""
+    taken = TrainingJob.data_digest if role == TRAINING else TrainingJob.preference_digest
     query = select(DataVersion).join(
-        TrainingJob,
-        (TrainingJob.model == DataVersion.model) & (TrainingJob.data_digest == DataVersion.digest),
+        TrainingJob, (TrainingJob.model == DataVersion.model) & (taken == DataVersion.digest)
     )
     trained = (TrainingJob.model == model) & (TrainingJob.state == "completed") & TRAINS
     return await session.scalar(query.where(trained).order_by(TrainingJob.id.desc()).limit(1))
@@ -57,23 +57,25 @@ async def last_trained(session: AsyncSession, model: str) -> DataVersion | None:
 async def insert_version(session: AsyncSession, version: DataVersion) -> None:
     """Publishes a snapshot that was taken; the same content again changes nothing."""
     columns = [c.key for c in DataVersion.__table__.columns if c.key != "created_at"]
-    values = {name: getattr(version, name) for name in columns}
+    values = {name: getattr(version, name) for name in columns} | {"role": version.role or TRAINING}
     kept = insert(DataVersion).values(values).on_conflict_do_nothing().returning(DataVersion.digest)
     if await session.scalar(kept) is not None:
         of: dict[str, Any] = {"model": version.model, "job_id": version.job_id}
-        figures = {"rows": version.rows, "counts": version.counts}
+        figures = {"rows": version.rows, "counts": version.counts, "role": values["role"]}
         await record(session, kind="data.taken", actor=REFIT, **of, after=version.digest, evidence=figures)
 
 
-async def resolve(session: AsyncSession, model: str, name: str) -> DataVersion | None:
-    """The data version that `name` means: a digest, or its first characters. None: a new snapshot is to be
-    taken.
+async def resolve(session: AsyncSession, model: str, name: str, role: Role | None = TRAINING) -> DataVersion | None:
+    """The data version of that role (None: of any) that `name` means: a digest, or its first characters. None: a new
+    snapshot is to be taken.
 
     Raises NotFound `data_version_unknown`, Invalid `data_version_ambiguous`.
     """
     if name == LATEST:
         return None
     query = select(DataVersion).where(DataVersion.model == model, DataVersion.digest.startswith(name, autoescape=True))
+    if role is not None:
+        query = query.where(DataVersion.role == role)
     found = (await session.scalars(query.limit(2))).all() if len(name) >= SHORTEST_PREFIX else []
     if len(found) > 1:
         raise Invalid(
@@ -91,9 +93,9 @@ async def resolve(session: AsyncSession, model: str, name: str) -> DataVersion |
 
 
 async def get_version(session: AsyncSession, model: str, name: str) -> DataVersion:
-    """`resolve`, with `latest` for the newest there is. Raises NotFound where the model has none."""
+    """`resolve` of any role, with `latest` for the newest to train on. Raises NotFound where the model has none."""
     await load_definition(session, model)
-    found = await resolve(session, model, name) or await latest_version(session, model)
+    found = await resolve(session, model, name, role=None) or await latest_version(session, model)
     if found is None:
         raise NotFound(
             f"Model {model} has no data version yet.",
@@ -179,15 +181,17 @@ def worst_of(statuses: Iterable[str]) -> str | None:
 
 
 async def list_versions(
-    session: AsyncSession, model: str | None, after: str | None, limit: int
+    session: AsyncSession, model: str | None, after: str | None, limit: int, role: Role | None = TRAINING
 ) -> tuple[Sequence[DataVersion], str | None]:
-    """Newest first, and the cursor of the next page: `<model>:<digest>` of the last one."""
+    """Newest first, and the cursor of the next page: `<model>:<digest>` of the last one. Role None: of any."""
     place = tuple_(DataVersion.created_at, DataVersion.model, DataVersion.digest)
     query = select(DataVersion).order_by(
         DataVersion.created_at.desc(), DataVersion.model.desc(), DataVersion.digest.desc()
     )
     if model is not None:
         query = query.where(DataVersion.model == model)
+    if role is not None:
+        query = query.where(DataVersion.role == role)
     if after is not None:
         last = await session.get(DataVersion, tuple(after.split(":", 1)))
         if last is None:

@@ -2,6 +2,9 @@
 
     store/snapshots/<digest>.parquet    label, key, time, features, and `__split`; never changed
 
+Of conversations (`data.chat`) it has the columns of `chats.py`, and every other column of the source that is not
+ignored: what a curriculum, a slice or a sign-off asks for later is there.
+
 Equal content is an equal file, whatever order the source gave its rows in, as long as the same pyarrow writes
 it. The row in `data_versions` is the publication, as with artifacts: a file without one does not exist.
 """
@@ -11,7 +14,7 @@ import base64
 import hashlib
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.data import columns, splits
+from app.data.chats import ACCEPTED
 from app.data.columns import SPLIT
 from app.data.identity import Identities
 from app.data.preparation import Prepared, prepare
-from app.data.tables import DataVersion
+from app.data.sources import SourceOptions
+from app.data.tables import TRAINING, DataVersion, Role
 from app.data.times import newer, times_of
 from app.definitions.schemas import Definition
 from app.errors import RefitError
@@ -37,6 +42,8 @@ from app.runtimes.schema import TextInput
 JUDGED = "refit.judged"
 # Likewise, who gave the labels, where a language model did.
 LABELLED = "refit.labelling"
+# And what the rows are for, where they are not trained on as they stand: the same rows for another end are others.
+ROLE = "refit.role"
 MOST_LABELS = 200
 ROW_GROUP = 1 << 17
 
@@ -74,14 +81,19 @@ async def take(
     previous: DataVersion | None,
     job_id: int | None,
     labelling: dict[str, Any] | None = None,
+    role: Role = TRAINING,
+    held_out: frozenset[str] = frozenset(),
 ) -> DataVersion:
     """Writes the snapshot of what a source gave, and returns the row that publishes it (`service.insert_version`).
 
     `previous` is the model's latest data version: the new one keeps every row on its side of it. `labelling` says who
-    gave the labels. Raises Invalid (`column_missing`, `column_type`, `insufficient_data`, …) or Refused
-    `split_would_leak`.
+    gave the labels; `held_out` are prompts that other rows are judged by. Raises Invalid (`column_missing`,
+    `column_type`, `insufficient_data`, `conversation_invalid`, …) or Refused `split_would_leak`.
     """
-    version = await asyncio.to_thread(_write, table, definition, store, previous, labelling)
+    before = previous.split if previous else None
+    judged = await asyncio.to_thread(_judged, store, previous)
+    prepared = await asyncio.to_thread(prepare, table, definition, before=before, judged=judged, held_out=held_out)
+    version = await asyncio.to_thread(_write, prepared, definition, store, labelling, role)
     version.model, version.job_id = model, job_id
     return version
 
@@ -140,24 +152,19 @@ def new_rows(snapshot: Snapshot, definition: Definition, since: DataVersion | No
 
 
 def _write(
-    table: pa.Table,
-    definition: Definition,
-    store: Path,
-    previous: DataVersion | None,
-    labelling: dict[str, Any] | None,
+    prepared: Prepared, definition: Definition, store: Path, labelling: dict[str, Any] | None, role: Role
 ) -> DataVersion:
-    before = previous.split if previous else None
-    prepared = prepare(table, definition, before=before, judged=_judged(store, previous))
-    digest, size = _publish(prepared, store, labelling)
+    digest, size = _publish(prepared, store, _metadata(prepared, labelling, role))
     rows = prepared.rows
     return DataVersion(
         digest=digest,
+        role=role,
         rows=rows.num_rows,
         counts=dict.fromkeys(splits.SIDES, 0) | _tally(rows[SPLIT]),
         dropped=prepared.dropped,
         duplicates=prepared.duplicates,
         texts=prepared.texts.told() if prepared.texts else None,
-        labels=_labels(rows, definition.data.label_columns),
+        labels=_labels(rows, _counted(definition.data)),
         columns=[{"name": field.name, "type": str(field.type)} for field in rows.schema if field.name != SPLIT],
         split=prepared.fixed,
         labelling=labelling,
@@ -167,13 +174,13 @@ def _write(
     )
 
 
-def _publish(prepared: Prepared, store: Path, labelling: dict[str, Any] | None) -> tuple[str, int]:
+def _publish(prepared: Prepared, store: Path, metadata: Mapping[str, str]) -> tuple[str, int]:
     """Write, fsync, rename to the digest, fsync the folder: whatever has that name is whole. Digest and bytes."""
     folder = path_of(store, "").parent
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{uuid.uuid4().hex}"
     try:
-        _write_parquet(partial, prepared, labelling)
+        _write_parquet(partial, prepared.rows, metadata)
         with partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -185,18 +192,25 @@ def _publish(prepared: Prepared, store: Path, labelling: dict[str, Any] | None) 
     return digest, size
 
 
-def _write_parquet(path: Path, prepared: Prepared, labelling: dict[str, Any] | None) -> None:
+def _write_parquet(path: Path, rows: pa.Table, metadata: Mapping[str, str]) -> None:
     """Nothing in the file varies but its content: no time of writing, no name, every option given."""
-    rows = prepared.rows
     with pq.ParquetWriter(path, rows.schema, version="2.6", compression="zstd", compression_level=3) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP)
-        if len(prepared.judged):
-            encoded = base64.b64encode(prepared.judged.astype("<u8").tobytes())
-            writer.add_key_value_metadata({JUDGED: encoded.decode()})
-        if labelling is not None:
-            # Rows that the model labelled as they were are another data version all the same: it says who vouches.
-            who = {name: labelling[name] for name in ("api", "model", "temperature", "seed", "prompt_sha256")}
-            writer.add_key_value_metadata({LABELLED: orjson.dumps(who, option=orjson.OPT_SORT_KEYS).decode()})
+        for name, value in metadata.items():
+            writer.add_key_value_metadata({name: value})
+
+
+def _metadata(prepared: Prepared, labelling: dict[str, Any] | None, role: Role) -> dict[str, str]:
+    told = {}
+    if len(prepared.judged):
+        told[JUDGED] = base64.b64encode(prepared.judged.astype("<u8").tobytes()).decode()
+    if labelling is not None:
+        # Rows that the model labelled as they were are another data version all the same: it says who vouches.
+        who = {name: labelling[name] for name in ("api", "model", "temperature", "seed", "prompt_sha256")}
+        told[LABELLED] = orjson.dumps(who, option=orjson.OPT_SORT_KEYS).decode()
+    if role != TRAINING:
+        told[ROLE] = role
+    return told
 
 
 def _judged(store: Path, version: DataVersion | None) -> Identities:
@@ -206,6 +220,13 @@ def _judged(store: Path, version: DataVersion | None) -> Identities:
     path = path_of(store, version.digest)
     verify(path, version.digest)
     return np.frombuffer(base64.b64decode(pq.read_metadata(path).metadata[JUDGED.encode()]), "<u8")
+
+
+def _counted(data: SourceOptions) -> Sequence[str]:
+    """The columns whose values are told by number: what somebody wrote is nobody's business in a list."""
+    if data.chat is not None:
+        return [ACCEPTED] if data.chat.kind == "judged" else []
+    return data.label_columns
 
 
 def _labels(rows: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:

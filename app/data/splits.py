@@ -154,20 +154,30 @@ def _facts(definition: Definition) -> dict[str, Any]:
     data, split = definition.data, definition.split
     time = data.time if split.by == "time" else None
     positions_in = data.source if time == ROW_ORDER else None
-    return {
+    facts: dict[str, Any] = {
         "by": split.by,
         "key": data.key,
         "time": time,
         "positions_in": positions_in,
         "holdout": split.holdout,
     }
+    if data.chat is not None and data.key is None and split.by == "hash":
+        # A conversation without a key is known by its prompt: of another column, or with another system, it is another.
+        facts["asked"] = [data.chat.messages or data.chat.prompt, data.chat.system]
+    return facts
 
 
 def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
-    words = {"by": "split.by", "key": "data.key", "time": "data.time", "positions_in": "data.source"}
+    words = {
+        "by": "split.by",
+        "key": "data.key",
+        "time": "data.time",
+        "positions_in": "data.source",
+        "asked": "data.chat",
+    }
     for fact, word in words.items():
-        if before[fact] != now[fact]:
-            raise _would_leak(f"{word} changes from {before[fact]} to {now[fact]}")
+        if before.get(fact) != now.get(fact):
+            raise _would_leak(f"{word} changes from {before.get(fact)} to {now.get(fact)}")
     if now["by"] == "hash" and now["holdout"] < before["holdout"]:
         raise _would_leak(f"split.holdout shrinks from {before['holdout']:g} to {now['holdout']:g}")
 

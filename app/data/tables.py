@@ -1,7 +1,7 @@
 """Data versions, the samples that were posted, and what others reported about the quality of the data."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -9,6 +9,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base, CreatedAt, Serial
 
 STATUSES = ("healthy", "warning", "critical")
+
+# What the rows of a data version are for: to be trained on and judged by, or to say what is preferred to what.
+Role = Literal["training", "preference"]
+TRAINING: Role = "training"
+PREFERENCE: Role = "preference"
 
 
 class DataVersion(Base):

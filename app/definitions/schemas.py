@@ -21,7 +21,8 @@ from pydantic import (
 from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
 from app.definitions.watching import LONG_WATCH_MINUTES, WatchOptions
-from app.gate.criteria import LATENCY, Gate, Mode, Name, parsed
+from app.evaluation import criteria as of_generators
+from app.gate.criteria import LATENCY, Criterion, Gate, Mode, Name, parsed
 from app.gate.metrics import METRICS, OF_ONE_CLASS
 from app.monitoring.monitors import MOST_MINUTES, MonitorOptions
 from app.monitoring.monitors import options_of as monitor_of
@@ -178,6 +179,9 @@ class Definition(Strict):
     @classmethod
     def names_what_is_measured(cls, value: Gate, told: ValidationInfo) -> Gate:
         data = told.data.get("data")
+        if data is not None and data.chat is not None:
+            of_generators.check(value, of_generators.judges_of(told.data.get("training", {})))
+            return value
         columns: tuple[str, ...] = data.label_columns if data else ()
         labels: dict[str, list[Label]] = data.known_labels if data else {}
         asked = {name: parsed(name) for name in [*value.criteria, *(n for s in value.slices for n in s.criteria)]}
@@ -204,6 +208,15 @@ class Definition(Strict):
     def time_split_has_a_time(self) -> Self:
         if self.split.by == "time" and self.data.time is None:
             raise ValueError("split by time needs data.time: a column, or '@row' for the order of the rows")
+        return self
+
+    @model_validator(mode="after")
+    def preferences_are_of_conversations(self) -> Self:
+        if self.preference is not None and self.data.chat is None:
+            raise ValueError("preference is of language models; name the conversations in data.chat")
+        sources = {self.data.source, self.preference.data.source if self.preference else None}
+        if "feedback" in sources and not self.logging.sample:
+            raise ValueError("source feedback reads answers that were logged; set logging.sample above 0")
         return self
 
     @model_validator(mode="after")
@@ -256,6 +269,11 @@ class Definition(Strict):
     def generates(self) -> bool:
         """Whether its versions answer with text."""
         return self.data.chat is not None
+
+    @property
+    def latency(self) -> Criterion | None:
+        """What is asked of how long a batch of predictions takes; of answers in text, where the definition asks it."""
+        return self.gate.criteria.get(LATENCY) if self.generates else self.gate.latency
 
     @property
     def gate_mode(self) -> Mode:

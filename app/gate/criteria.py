@@ -115,7 +115,8 @@ class Slice(Strict):
 
 
 class Gate(Strict):
-    """`criteria` lie over the runbook's: name one to change it, set it to null to drop it.
+    """`criteria` lie over the runbook's: name one to change it, set it to null to drop it. Of language models they have
+    names and defaults of their own (`evaluation/criteria.py`), and no class.
 
     Where several label columns are predicted, a criterion is asked of each; `category.f1` speaks of that column alone.
     `recall[spam]` speaks of one class, each against the rest; without a class the mean over all of them is meant, and

@@ -8,6 +8,7 @@ from sqlalchemy.orm import aliased
 
 from app.data.tables import DataVersion
 from app.registry.tables import ModelVersion
+from app.training.tables import TrainingJob
 
 
 async def lineage(session: AsyncSession, model: str, number: int) -> Sequence[ModelVersion]:
@@ -25,6 +26,10 @@ async def lineage(session: AsyncSession, model: str, number: int) -> Sequence[Mo
 
 
 async def learnt_from(session: AsyncSession, version: ModelVersion) -> list[DataVersion | None]:
-    """The data versions that a version and all that it goes back to were trained on; None for one without a record."""
-    digests = {each.data_version: None for each in await lineage(session, version.model, version.number)}
+    """The data versions that a version and all that it goes back to were trained on, preferences among them; None for
+    one without a record."""
+    back = await lineage(session, version.model, version.number)
+    jobs = select(TrainingJob.preference_digest).where(TrainingJob.id.in_([each.job_id for each in back]))
+    preferences = (await session.scalars(jobs.order_by(TrainingJob.id.desc()))).all()
+    digests = dict.fromkeys([*(each.data_version for each in back), *(each for each in preferences if each)])
     return [await session.get(DataVersion, (version.model, digest)) for digest in digests]

@@ -80,8 +80,12 @@ class Generator(Protocol):
     schema: InputSchema  # one column of prompts, no heads
     is_quick: bool  # never
     card: Card
-    upstream: Upstream  # where the serving plane sends chats
     at_once: int  # so many answers are written side by side
+
+    @property
+    def upstream(self) -> Upstream:
+        """Where the serving plane sends chats; asked for anew each time, for a crash moves it. Raises Down."""
+        ...
 
     def complete(self, conversation: Conversation, sampling: Sampling) -> Completion:
         """The answer to a conversation. Raises runtimes.chat.Down, or ValueError where the prompt is too long."""

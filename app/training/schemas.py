@@ -99,6 +99,7 @@ class JobView(BaseModel):
     metrics: dict[str, Any] | None
     comparison: dict[str, Any] | None
     gate: dict[str, Any] | None
+    evaluation: str | None = Field(description="of a language model: the digest of its answers and their scores")
     verdict: str | None
     version: int | None
     error: JobError | None

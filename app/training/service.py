@@ -129,8 +129,8 @@ async def resume(session: AsyncSession, settings: Settings, job_id: int, princip
     await admit(session, settings, applied, already, trigger=MANUAL, forced=True, trains=False, works=works)
     same = (
         "model", "model_type", "definition_revision", "params", "strategy", "base", "equality", "dry_run", "stages",
-        "labelling", "queue", "priority", "note", "forced", "overridden", "min_new_samples", "max_attempts",
-        "memory_scale", "confirms", "preference_digest",
+        "preference_digest", "labelling", "queue", "priority", "note", "forced", "overridden", "min_new_samples",
+        "max_attempts", "memory_scale", "confirms",
     )  # fmt: skip
     values = {name: getattr(old, name) for name in same} | {
         "data_version": old.data_digest or old.data_version,

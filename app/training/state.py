@@ -224,9 +224,13 @@ async def complete(session: AsyncSession, claim: Claim, version: Mapping[str, An
     return int(published)
 
 
-async def complete_without_version(session: AsyncSession, claim: Claim, plan: dict[str, Any] | None) -> bool:
-    """A dry run ends with its plan and the token that confirms it, other jobs without a version with nothing more."""
-    jobs = await _move(session, JobState.RUNNING, JobState.COMPLETED, _held(claim), plan=plan, progress=1.0, **RELEASED)
+async def complete_without_version(
+    session: AsyncSession, claim: Claim, plan: dict[str, Any] | None, **figures: Any
+) -> bool:
+    """A dry run ends with its plan and the token that confirms it, an evaluation with its figures, a job that only
+    takes a data version with nothing more."""
+    ended = {"plan": plan, "progress": 1.0, **RELEASED, **figures}
+    jobs = await _move(session, JobState.RUNNING, JobState.COMPLETED, _held(claim), **ended)
     for job in jobs if plan is not None else ():
         job.confirmation = await token_of(session, job)
     return await _told(session, jobs, "job.completed", before=JobState.RUNNING)

@@ -96,6 +96,9 @@ class TrainingJob(Base):
     metrics: Mapped[dict[str, Any] | None]
     comparison: Mapped[dict[str, Any] | None]
     gate: Mapped[dict[str, Any] | None]
+    evaluation: Mapped[str | None] = mapped_column(
+        comment="of a language model: digest of its answers and their scores"
+    )
     plan: Mapped[dict[str, Any] | None]
     confirmation: Mapped[str | None] = mapped_column(comment="of a dry run: the token that confirms its plan")
     error: Mapped[dict[str, Any] | None]

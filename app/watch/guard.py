@@ -191,7 +191,7 @@ async def _promised(session: AsyncSession, store: Path, watch: Watch) -> dict[st
     version = await session.get_one(ModelVersion, (watch.model, watch.version))
     replaced = await session.get_one(ModelVersion, (watch.model, watch.previous))
     definition = (await load(session, watch.model)).definition
-    latency = definition.gate.latency
+    latency = definition.latency
     return promise(
         definition.watch,
         version.gate.get("standings", {}),

@@ -51,6 +51,15 @@ def upgrade() -> None:
             comment="the data version of preferences it really took",
         ),
     )
+    op.add_column(
+        "training_jobs",
+        sa.Column(
+            "evaluation",
+            sa.Text(),
+            nullable=True,
+            comment="of a language model: digest of its answers and their scores",
+        ),
+    )
     _stages("null: all; snapshot, label: only a data version is made; else stages of the type")
     _strategies(", 'pull'", "as asked for: full, incremental, pull")
     op.add_column(
@@ -93,6 +102,7 @@ def downgrade() -> None:
     op.drop_column("data_versions", "role")
     _strategies("", "as asked for: full, or incremental")
     _stages("null: all; snapshot, label: only a data version is made")
+    op.drop_column("training_jobs", "evaluation")
     op.drop_column("training_jobs", "preference_digest")
     op.drop_column("training_jobs", "confirmation")
     op.drop_column("training_jobs", "confirms")

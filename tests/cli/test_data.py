@@ -14,6 +14,7 @@ DIGEST = "d1" * 32
 VERSION: dict[str, Any] = {
     "model": "news",
     "digest": DIGEST,
+    "role": "training",
     "rows": 5,
     "counts": {"train": 3, "validation": 1, "holdout": 1, "retired": 0},
     "dropped": {"label": 1, "text": 0},

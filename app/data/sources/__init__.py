@@ -90,6 +90,11 @@ class SourceOptions(BaseModel):
     def chats_are_the_features(self) -> "SourceOptions":
         if self.chat is not None and (self.label or self.labels or self.features or self.categorical or self.text):
             raise ValueError("data.chat says what is asked and answered; leave label, labels, features, text out")
+        if self.chat is not None:
+            others = {self.key, self.time, *self.ignore}
+            clash = [name for name in (*self.chat.source_columns, self.chat.system) if name and name in others]
+            if clash:
+                raise ValueError(f"data.chat reads {clash[0]}, which is the key, the time or ignored")
         return self
 
     @property
@@ -97,6 +102,11 @@ class SourceOptions(BaseModel):
         if self.chat is not None:
             return self.chat.label_columns
         return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
+    @property
+    def sent_columns(self) -> tuple[str, ...]:
+        """Of the source: any value in these makes a row a labelled one; of conversations a value in each."""
+        return self.label_columns if self.chat is None else tuple(self.chat.source_columns)
 
     @property
     def feature_columns(self) -> list[str] | None:

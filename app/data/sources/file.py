@@ -79,10 +79,11 @@ def _read(options: Options, only: Sequence[str] | None = None) -> pa.Table:
 
 def _count(options: Options, since: str | None) -> int:
     time = options.time if has_times(options) else None
-    columns = [*options.label_columns, *([time] if time else [])]
+    columns = [*options.sent_columns, *([time] if time else [])]
     table = _read(options, columns)
     require(columns, table.column_names)
-    unlabelled = reduce(pc.and_, (missing(table[name]) for name in options.label_columns))
+    lacks = pc.or_ if options.chat else pc.and_
+    unlabelled = reduce(lacks, (missing(table[name]) for name in options.sent_columns))
     labelled = table.filter(pc.invert(unlabelled))
     if since is None:
         return int(labelled.num_rows)

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.data.language_model import EndpointOptions
 from app.data.sources import Reading
@@ -46,6 +46,11 @@ class Options(ChromaOptions):
     max_samples: int = Field(1_000, ge=1, description="documents that a question is asked about")
     endpoint: EndpointOptions | None = Field(None, description="who writes them; unset: a plain extractive rule")
     tolerated: float = Field(0.02, ge=0, le=1, description="share of passages that may stay without an answer")
+
+    @model_validator(mode="before")
+    @classmethod
+    def answer_is_the_label_unless_it_is_in_a_conversation(cls, told: Any) -> Any:
+        return {"label": [], **told} if isinstance(told, dict) and told.get("chat") else told
 
 
 class Passage(NamedTuple):

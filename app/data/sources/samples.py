@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+import orjson
 import pyarrow as pa
 from sqlalchemy import ColumnElement, DateTime, Numeric, case, cast, func, select
 
@@ -51,8 +52,13 @@ def _newer(time: str, since: str) -> ColumnElement[bool]:
 def _table(part: Sequence[Any]) -> pa.Table:
     """Rows may name different columns; what a row does not name is null."""
     names = list(dict.fromkeys(name for _, row in part for name in row))
-    values = [[place, *(row.get(name) for name in names)] for place, row in part]
+    values = [[place, *(_flat(row.get(name)) for name in names)] for place, row in part]
     return table_of([ROW_ORDER, *names], values, "the samples")
+
+
+def _flat(value: Any) -> Any:
+    """Messages as JSON: one row may have a list of them where another one has a text."""
+    return orjson.dumps(value).decode() if isinstance(value, list | dict) else value
 
 
 def _with(chunk: pa.Table, names: Iterable[str]) -> pa.Table:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     DateTime,
     NullPool,
     TextClause,
+    and_,
     bindparam,
     column,
     create_engine,
@@ -132,8 +133,9 @@ def _read(options: Options, since: str | None) -> pa.Table:
 
 
 def _count(options: Options, since: str | None) -> int:
-    rows = _query(options, since).columns(*map(column, options.label_columns)).subquery()
-    has_label = or_(*(_named(name).is_not(None) for name in options.label_columns))
+    rows = _query(options, since).columns(*map(column, options.sent_columns)).subquery()
+    is_there = and_ if options.chat else or_
+    has_label = is_there(*(_named(name).is_not(None) for name in options.sent_columns))
     labelled = select(func.count()).select_from(rows).where(has_label)
     if since is not None and has_times(options) and options.time:
         labelled = labelled.where(_named(options.time) > _since(since))

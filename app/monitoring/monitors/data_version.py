@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy import select
 
-from app.data.tables import DataVersion
+from app.data.tables import TRAINING, DataVersion
 from app.monitoring.monitors import Finding, MonitorOptions, Numbers, State, Subject
 from app.registry.tables import ModelVersion
 
@@ -19,7 +19,7 @@ async def read(subject: Subject, options: Options) -> Numbers:  # noqa: ARG001 -
     """The newest data version, and whether any version was made of it: one that lost at the gate is tried, not new."""
     newest = await subject.session.scalar(
         select(DataVersion)
-        .where(DataVersion.model == subject.model)
+        .where(DataVersion.model == subject.model, DataVersion.role == TRAINING)
         .order_by(DataVersion.created_at.desc(), DataVersion.digest)
         .limit(1)
     )
