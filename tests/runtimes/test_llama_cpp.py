@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -23,6 +24,7 @@ from tests.ggufs import asked, tiny_card, write_artifact
 LOADER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from app.runtimes.llama_cpp import load
 loaded = load(Path(sys.argv[1]))
 print(loaded.pid, flush=True)
@@ -60,8 +62,8 @@ def test_it_answers_tokenizes_and_judges_as_the_model_that_it_was_made_of(loaded
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(base_model())
-    model = AutoModelForCausalLM.from_pretrained(base_model(), dtype=torch.float32)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base_model())
+    model: Any = AutoModelForCausalLM.from_pretrained(base_model(), dtype=torch.float32)
     for question, _ in pairs()[::19]:
         prompt = tokenizer.apply_chat_template(asked(question), add_generation_prompt=True, return_dict=False)
         with torch.no_grad():
