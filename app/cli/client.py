@@ -180,7 +180,7 @@ def resolved(api: Api, model: str | None) -> str:
 
 
 def version_path(api: Api, model: str, version: int | None) -> str:
-    """Of that version; where none is named of what stands by, else of the newest. Raises Failure where there is none."""
+    """Of that version; where none is named of what stands by, else of the newest. Raises Failure without any."""
     number = version or api.get("/model/slots", model=model)["standby"]
     if number is None:
         newest = api.pages("/model/versions", 1, model=model)

@@ -64,7 +64,7 @@ def signoff(
     evaluation: str | None,
     interactive: bool,
 ) -> None:
-    """Your word on VERSION: it is needed before a reload where the definition says `signoff`, and the last one counts."""
+    """Your word on VERSION, the last one counts: needed before a reload where the definition says `signoff`."""
     if approves is None and not interactive:
         raise click.UsageError("One of --approve, --reject and --interactive.")
     api = connect()
@@ -100,7 +100,7 @@ def _listed(value: Any) -> Any:
 def _read(file: Any) -> dict[str, Any]:
     """Raises Failure for what is no mapping of prompts; whether they are on the sheet, the service knows."""
     try:
-        told = yaml.load(file, Loader=yaml.BaseLoader)  # a prompt of digits alone stays a text
+        told = yaml.load(file, Loader=yaml.BaseLoader)  # noqa: S506 - texts alone, also a prompt of digits
     except (yaml.YAMLError, UnicodeDecodeError):
         told = None
     if not isinstance(told, dict) or not all(choice in CHOICES for choice in told.values()):

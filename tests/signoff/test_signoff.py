@@ -1,0 +1,292 @@
+"""People read answers without knowing whose they are, and nothing but a rollback becomes active without their word."""
+
+import copy
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.auth.service import create_key
+from app.definitions.schemas import Signoff
+from app.definitions.service import apply
+from app.errors import Refused
+from app.evaluation.kept import keep
+from app.evaluation.schemas import Answered, Evaluation, Row
+from app.events.tables import Event
+from app.gate.report import GateReport
+from app.registry import promotion, swap
+from app.registry.swap import Change, ReplicasNotReady
+from app.settings import Settings
+from app.signoff.sheet import candidate_is_a, items_of
+from app.training import state
+from app.trials import service as trials
+from app.trials.schemas import StartCanary, StartShadow
+from tests.factories import candidate, claim, define, definition, replica, slots, trigger, version
+
+Maker = async_sessionmaker[AsyncSession]
+SIGNED = {"signoff": {"count": 1, "role": "operator", "prompts": 4, "risk": "risk"}}
+GATE = GateReport(
+    verdict="pass",
+    mode="point",
+    incumbent=1,
+    data_version="d" * 64,
+    rows=6,
+    rows_per_class={},
+    criteria=[],
+    reason="ok",
+)
+
+
+def answered(words: str) -> Answered:
+    return Answered(text=words, finish_reason="stop", seconds=0.1, scores={})
+
+
+def evaluation(*, incumbent: int | None = 1, notes: list[str] | None = None) -> Evaluation:
+    risks = ["low", "high", None, "critical", "low", "low"]
+    rows = [
+        Row(
+            prompt=f"{place:016x}",
+            messages=[{"role": "user", "content": f"Question {place} <b>?"}],
+            reference="It is so.",
+            candidate=answered(f"new {place}\n# not a heading"),
+            incumbent=answered(f"old {place}") if incumbent else None,
+            beside={"risk": risk} if risk else {},
+        )
+        for place, risk in enumerate(risks)
+    ]
+    told: dict[str, Any] = {"model": "fraud", "artifact": "a" * 64, "data_version": "d" * 64, "incumbent": incumbent}
+    corpus = {"bleu": {"candidate": 0.4, "incumbent": 0.3}}
+    return Evaluation(rows=rows, corpus=corpus, gate=GATE, notes=notes or [], **told)
+
+
+async def read(session: AsyncSession, settings: Settings, *, digest: str, actor: str | None = None) -> int:
+    """A version that stands by and has that evaluation."""
+    await trigger(session, settings, "fraud")
+    held = await claim(session)
+    if actor is not None:
+        await session.execute(
+            text("UPDATE training_jobs SET actor = :actor WHERE id = :id"), {"actor": actor, "id": held.job_id}
+        )
+    active = (await slots(session, "fraud")).active
+    number = await state.complete(session, held, candidate(incumbent=active) | {"details": {"evaluation": digest}})
+    assert number is not None
+    await swap.stage(session, Change("fraud", "test"), number)
+    return number
+
+
+@pytest.fixture
+async def waiting(sessions: Maker, config: Settings, store: Path) -> str:
+    """Version 1 is active, version 2 stands by and waits for a sign-off; the digest of its evaluation."""
+    digest = keep(store, evaluation())
+    async with sessions() as session, session.begin():
+        await define(session, "fraud")
+        await version(session, config, "fraud")
+        await swap.stage(session, Change("fraud", "test"), 1)
+        await swap.reload(session, Change("fraud", "test"), watch_minutes=0)
+        await apply(session, "fraud", definition(**SIGNED), actor="test")
+        await read(session, config, digest=digest)
+    return digest
+
+
+@pytest.fixture
+async def people(api: FastAPI, sessions: Maker) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+    """Callers by their name; each is an operator but the viewer."""
+    found = {}
+    for name in ("carol", "dave", "viewer"):
+        async with sessions() as session, session.begin():
+            key = await create_key(session, name=name, roles=["viewer" if name == "viewer" else "operator"], actor="t")
+        headers = {"Authorization": f"Bearer {key}"}
+        found[name] = httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://refit", headers=headers)
+    yield found
+    for client in found.values():
+        await client.aclose()
+
+
+PATH = "/model/versions/fraud/2"
+
+
+async def say(who: httpx.AsyncClient, digest: str, verdict: str = "approve", **more: Any) -> httpx.Response:
+    return await who.post(f"{PATH}/signoff", json={"verdict": verdict, "evaluation": digest} | more)
+
+
+async def reloaded(sessions: Maker, **how: Any) -> str:
+    """What a reload is answered; that the replica of the test has no such file to load comes after the sign-off."""
+    try:
+        async with sessions() as session, session.begin():
+            await swap.reload(session, Change("fraud", "test", "now", **how), watch_minutes=0)
+    except ReplicasNotReady:
+        return "reloaded"
+    except Refused as refusal:
+        return refusal.code
+    return "reloaded"
+
+
+def test_the_sheet_is_the_same_for_everybody_blind_and_the_riskiest_first() -> None:
+    asked = Signoff(prompts=6, risk="risk")
+    items = items_of(evaluation(), "a" * 64, asked)
+    assert [item.risk for item in items] == ["critical", "high", "low", "low", "low", None]
+    assert items == items_of(copy.deepcopy(evaluation()), "a" * 64, asked)
+    assert items_of(evaluation(), "b" * 64, asked) != items
+    for item in items:
+        mine, theirs = ("A", "B") if candidate_is_a("a" * 64, item.prompt) else ("B", "A")
+        assert (item.answers[mine][:3], item.answers[theirs][:3]) == ("new", "old")
+    drawn = [candidate_is_a(f"{seed:064x}", "0" * 16) for seed in range(200)]
+    assert 70 < sum(drawn) < 130
+
+
+async def test_the_sheet_over_http_tells_no_side_and_nothing_in_it_is_markup(
+    people: dict[str, httpx.AsyncClient], waiting: str
+) -> None:
+    sheet = (await people["viewer"].get(f"{PATH}/evaluation-sheet")).json()
+    assert (sheet["evaluation"], len(sheet["prompts"])) == (waiting, 4)
+    assert set(sheet["prompts"][0]) == {"prompt", "messages", "reference", "risk", "answers"}
+    shown = (await people["viewer"].get(f"{PATH}/evaluation-sheet", headers={"Accept": "text/markdown"})).text
+    assert "candidate or" not in shown
+    assert "\\<b\\>" in shown
+    assert "> \\# not a heading" in shown
+
+
+async def test_without_a_sign_off_reload_and_canary_are_refused_by_name_and_force_helps_nothing(
+    sessions: Maker, waiting: str
+) -> None:
+    assert await reloaded(sessions) == "signoff_missing"
+    assert await reloaded(sessions, force=True) == "signoff_missing"
+    async with sessions() as session, session.begin():
+        await replica(session, "fraud", warm=2, served=1)
+        canary = StartCanary(share=0.1, reason="try it")
+        with pytest.raises(Refused, match="waits for its sign-off"):
+            await trials.start(session, "fraud", canary, actor="test")
+        assert await trials.start(session, "fraud", StartShadow(reason="nobody sees it"), actor="test")
+
+
+async def test_an_approval_lets_it_be_reloaded_and_preferences_are_kept_as_what_they_mean(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    sheet = (await people["carol"].get(f"{PATH}/evaluation-sheet")).json()
+    chosen = {item["prompt"]: "A" if item["answers"]["A"].startswith("new") else "B" for item in sheet["prompts"][:3]}
+    answer = await say(people["carol"], waiting, preferences=chosen, notes="kinder")
+    assert (answer.status_code, answer.json()["state"], answer.json()["missing"]) == (201, "approved", [])
+    [word] = answer.json()["signoffs"]
+    assert list(word["preferences"].values()) == ["candidate"] * 3
+    assert await reloaded(sessions) == "reloaded"
+    async with sessions() as session:
+        [event] = await session.scalars(select(Event).where(Event.kind == "signoff.approved"))
+    assert (event.version, event.after, (event.evidence or {})["preferences"]["candidate"]) == (2, "approved", 3)
+
+
+async def test_a_rejection_blocks_until_its_reviewer_says_otherwise(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    await say(people["carol"], waiting)
+    assert (await say(people["dave"], waiting, "reject", notes="rude")).json()["state"] == "rejected"
+    assert await reloaded(sessions, force=True) == "signoff_rejected"
+    assert (await say(people["dave"], waiting)).json()["state"] == "approved"
+    assert len((await people["viewer"].get(f"{PATH}/signoffs")).json()["signoffs"]) == 3
+
+
+async def test_who_triggered_it_is_never_the_only_one_to_approve(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    carol = (await say(people["carol"], waiting)).json()["approvals"][0]
+    async with sessions() as session, session.begin():
+        renamed = {"actor": f"another name ({carol.partition('(')[2]}"}
+        await session.execute(text("UPDATE training_jobs SET actor = :actor WHERE id = 2"), renamed)
+    standing = (await people["viewer"].get(f"{PATH}/signoffs")).json()
+    assert (standing["state"], "somebody else" in standing["missing"][0]) == ("missing", True)
+    assert await reloaded(sessions) == "signoff_missing"
+    await say(people["dave"], waiting)
+    assert await reloaded(sessions) == "reloaded"
+
+
+async def test_a_word_that_does_not_count_is_refused_by_name(
+    people: dict[str, httpx.AsyncClient], waiting: str
+) -> None:
+    unread = await say(people["carol"], "f" * 64)
+    assert (unread.status_code, unread.json()["code"]) == (409, "evaluation_outdated")
+    assert (await say(people["viewer"], waiting)).status_code == 403
+    strange = await say(people["carol"], waiting, preferences={"f" * 16: "A"})
+    assert (strange.status_code, strange.json()["code"]) == (422, "not_on_the_sheet")
+    missing = await people["carol"].get("/model/versions/fraud/1/evaluation-sheet")
+    assert (missing.status_code, missing.json()["code"]) == (404, "no_evaluation")
+
+
+async def test_of_the_first_version_there_is_one_answer_and_nothing_to_prefer(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, config: Settings, store: Path
+) -> None:
+    digest = keep(store, evaluation(incumbent=None))
+    async with sessions() as session, session.begin():
+        await define(session, "fraud", **SIGNED)
+        await read(session, config, digest=digest)
+    path = "/model/versions/fraud/1"
+    sheet = (await people["carol"].get(f"{path}/evaluation-sheet")).json()
+    assert [list(item["answers"]) for item in sheet["prompts"]] == [["A"]] * 4
+    body = {"verdict": "approve", "evaluation": digest}
+    preferring = body | {"preferences": {sheet["prompts"][0]["prompt"]: "A"}}
+    assert (await people["carol"].post(f"{path}/signoff", json=preferring)).json()["code"] == "nothing_to_prefer"
+    assert await reloaded(sessions) == "signoff_missing"
+    await people["carol"].post(f"{path}/signoff", json=body)
+    assert await reloaded(sessions) == "reloaded"
+
+
+async def test_automatic_reload_waits_for_the_sign_off_and_says_so_once(sessions: Maker, waiting: str) -> None:
+    async with sessions() as session, session.begin():
+        await apply(session, "fraud", definition(**SIGNED, promotion={"reload": "automatic"}), actor="test")
+        await promotion.promote(session, "fraud")
+        await promotion.promote(session, "fraud")
+    async with sessions() as session:
+        put_off = select(Event.after).where(Event.kind == "slots.put_off")
+        assert (await session.scalars(put_off)).all() == ["signoff_missing"]
+        assert (await slots(session, "fraud")).active == 1
+
+
+async def test_a_rollback_asks_nobody(sessions: Maker, waiting: str) -> None:
+    async with sessions() as session, session.begin():
+        await apply(session, "fraud", definition(), actor="test")
+        await swap.reload(session, Change("fraud", "test"), watch_minutes=0)
+        await apply(session, "fraud", definition(**SIGNED), actor="test")
+        await swap.rollback(session, Change("fraud", "test", "worse"), 1, hold=True)
+        assert (await slots(session, "fraud")).active == 1
+
+
+async def test_what_was_said_is_never_changed(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    await say(people["carol"], waiting)
+    async with sessions() as session, session.begin():
+        with pytest.raises(DBAPIError, match="signoffs"):
+            await session.execute(text("UPDATE signoffs SET verdict = 'reject'"))
+
+
+async def test_release_notes_tell_figures_people_and_limits(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, config: Settings, store: Path
+) -> None:
+    digest = keep(store, evaluation(notes=["perplexity: the server gives no likelihoods"]))
+    criterion = {"name": "token_f1", "verdict": "inconclusive", "candidate": 0.61, "reason": "too few rows"}
+    details = {"evaluation": digest, "stages": {"prepare": {"rows_cut": 7, "rows": 90}}}
+    async with sessions() as session, session.begin():
+        await define(session, "fraud")
+        await version(session, config, "fraud")
+        await trigger(session, config, "fraud", reason="new counselling transcripts")
+        told = candidate() | {"details": details}
+        told["gate"]["criteria"] = [criterion]
+        await state.complete(session, await claim(session), told)
+    await say(people["carol"], digest, notes="# kinder", preferences={f"{3:016x}": "tie"})
+    notes = (await people["viewer"].get(f"{PATH}/release-notes")).json()
+    assert notes["limitations"] == [
+        "token_f1 is inconclusive: too few rows",
+        "perplexity: the server gives no likelihoods",
+        "stages, prepare, rows cut: 7",
+    ]
+    assert (notes["metrics"]["bleu"], notes["reviewers"]["preferences"]["tie"]) == (0.4, 1)
+    assert notes["approvals"]["triggered_by"].startswith("alice")
+    shown = (await people["viewer"].get(f"{PATH}/release-notes", params={"format": "md"})).text
+    assert all(f"## {title}" in shown for title in ("Data version", "Metrics", "Known limitations", "Who"))
+    assert "\\# kinder" in shown
+    record = (await people["viewer"].get("/training/jobs/2/record")).json()
+    assert record["signoffs"]["signoffs"][0]["preferred"] == {"candidate": 0, "incumbent": 0, "tie": 1}
