@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -100,9 +101,10 @@ class Events(Response):
         self._turn.streamed(self._promised, self._asked, completion)
 
     async def _write(self, send: Send) -> None:
-        async for event in self._reply.events():
-            if (told := self._chunk(event)) is not None:
-                await _send(send, told)
+        async with aclosing(self._reply.events()) as events:
+            async for event in events:
+                if (told := self._chunk(event)) is not None:
+                    await _send(send, told)
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
     def _chunk(self, event: Json) -> Json | None:

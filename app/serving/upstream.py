@@ -1,7 +1,8 @@
 """The servers behind versions that answer with text, asked in OpenAI's protocol on behalf of callers."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -84,15 +85,16 @@ class Reply:
             raise _down(f"its answer was cut off: {type(error).__name__}") from None
         return told
 
-    async def events(self) -> AsyncIterator[Json]:
+    async def events(self) -> AsyncGenerator[Json]:
         """Each as it comes, until `[DONE]`. Raises ModelDown where the server says so, or ends before."""
         try:
-            async for line in self._lines():
-                told = line.removeprefix(b"data:").strip()
-                if told == b"[DONE]":
-                    return
-                if line.startswith(b"data:"):
-                    yield _event(told)
+            async with aclosing(self._lines()) as lines:
+                async for line in lines:
+                    told = line.removeprefix(b"data:").strip()
+                    if told == b"[DONE]":
+                        return
+                    if line.startswith(b"data:"):
+                        yield _event(told)
         except httpx.TransportError as error:
             raise _down(f"its answer was cut off: {type(error).__name__}") from None
         raise _down("its answer ended before it was whole")
@@ -110,13 +112,14 @@ class Reply:
         """The server stops writing, where it still does."""
         await self._response.aclose()
 
-    async def _lines(self) -> AsyncIterator[bytes]:
+    async def _lines(self) -> AsyncGenerator[bytes]:
         """By newlines alone: what Unicode holds for the end of a line may stand in an answer."""
         rest = b""
-        async for part in self._response.aiter_raw():
-            *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                yield line
+        async with aclosing(self._response.aiter_raw()) as parts:
+            async for part in parts:
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    yield line
         yield rest
 
 
