@@ -132,6 +132,6 @@ def refusal(service: Service) -> str:
 
 
 def ask(service: Service, question: str = QUESTION) -> str:
-    with OpenAI(base_url=f"{service.url}/v1", api_key=service.key, http_client=httpx.Client(trust_env=False)) as client:
+    with OpenAI(base_url=f"{service.url}/v1", api_key=service.key) as client:
         answer = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": question}])
     return answer.choices[0].message.content or ""
