@@ -69,10 +69,8 @@ def version(service: Service, told: Report, *, places: bool) -> Json:
     took = time.monotonic() - began
     for criterion in job["gate"]["criteria"]:
         progress(f"{criterion['name']}: {criterion['verdict']}. {criterion['reason']}")
-    seconds = {
-        event["after"]: event["evidence"]["seconds"] for event in service.events(job["job_id"], "stage.finished")
-    }
-    spent = ", ".join(f"{name} {seconds[name]:.1f}" for name in seconds)
+    over = [event["evidence"] for event in service.events(job["job_id"], "stage.finished")]
+    spent = ", ".join(f"{stage['name']} {stage['seconds']:.1f}" for stage in over if "seconds" in stage)
     told.tell(
         f"v{job['version']} {job['verdict']} in {took:.0f} s with its plan ({spent} s; "
         f"exact match {job['metrics']['exact_match']:.2f})",
@@ -116,7 +114,7 @@ def sign(service: Service, told: Report, job: Json) -> None:
     key = service.api.post("/keys", {"name": f"reviewer-{job['version']}", "roles": ["operator", "viewer"]})["key"]
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=service.url, headers=headers, trust_env=False) as reviewer:
-        preferences = {prompt["prompt"]: "tie" for prompt in sheet["prompts"]}
+        preferences = {prompt["prompt"]: "tie" for prompt in sheet["prompts"] if "B" in prompt["answers"]}
         body = {"verdict": "approve", "preferences": preferences, "notes": "read", "evaluation": sheet["evaluation"]}
         answer = reviewer.post(f"{path}/signoff", json=body)
     told.tell(f"v{job['version']} signed off on {len(sheet['prompts'])} prompts", answer.status_code < 300)
