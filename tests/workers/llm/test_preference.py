@@ -1,6 +1,7 @@
 """The policy moves towards what is preferred, from the SFT policy and against it; what does not fit is named first."""
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,6 @@ QUICK: dict[str, Any] = {
 SEED = 3
 LLM = LlmParams.model_validate({"base_model": "/x", "max_seq_length": 64})
 
-# PEFT and TRL still use names that transformers and torch have deprecated.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
-
 
 @pytest.fixture(scope="module")
 def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,7 +39,8 @@ def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     set_seed(SEED)
     base: Any = AutoModelForCausalLM.from_pretrained(base_model(), dtype=torch.float32)
-    model: Any = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT's, see conftest.py
+        model: Any = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
     for name, weights in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weights, std=0.02)
