@@ -218,6 +218,8 @@ def test_a_turn_that_ends_in_a_token_of_its_own_ends_the_answer_of_the_gguf_too(
     export.work(run_of(tmp_path, export={"parity_prompts": 2}), done, tmp_path / "export")
     card = json.loads((tmp_path / "export" / "artifact" / "card.json").read_bytes())
     assert card["stop"] == ["<|so_it_was_said|>", "<|endoftext|>"]
+    with reference.loaded(done["merge"].folder / "merged") as model:
+        assert model.text(model.greedy(model.prompt(asked(KNOWN)), 16)) == TRUE
 
 
 @pytest.mark.parametrize(
