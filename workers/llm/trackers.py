@@ -1,0 +1,170 @@
+"""TensorBoard, Weights & Biases and MLflow beside Refit's own curves: they can neither fail a training nor slow it.
+
+What a trainer logs goes into a bounded queue; a thread of its own imports the library and tells it. Whatever is thrown
+there switches that tracker off, with one line in the job's log. A queue that is full drops what is new.
+"""
+
+# ruff: noqa: ARG002 - transformers calls with all of them
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from transformers import TrainerCallback
+
+from workers.llm.params import Tracker
+from workers.llm.training import Spec
+from workers.pipeline import Reporter
+
+MOST_WAITING = 1_000
+CLOSING_SECONDS = 5.0  # what a tracker is given at the end to write what is left, and no more
+MODULES: Mapping[Tracker, str] = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+Figures = dict[str, float]
+
+
+class Sink(Protocol):
+    """Where figures go. Only ever called from the tracker's own thread."""
+
+    def log(self, figures: Figures, step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+def trackers(spec: Spec, report: Reporter) -> list[TrainerCallback]:
+    """A callback for each tracker that is asked for and installed; a line in the log for one that is not."""
+    logs = spec.folder / "logs"
+    found: list[TrainerCallback] = []
+    for name in dict.fromkeys(spec.params.report_to):
+        if find_spec(MODULES[name]) is None:
+            report(
+                "log", message=f"{name} is not installed on this worker and hears nothing: pip install refit[{name}]"
+            )
+            continue
+        found.append(Tracking(name, partial(OPENERS[name], logs, spec), report))
+    return found
+
+
+class Tracking(TrainerCallback):
+    """Hands figures to `opened(step)`'s sink. Trackers hear of rank 0 alone."""
+
+    def __init__(self, name: str, opened: Callable[[int], Sink], report: Reporter) -> None:
+        self._name, self._open, self._report = name, opened, report
+        self._waiting: queue.Queue[tuple[Figures, int] | None] = queue.Queue(MOST_WAITING)
+        self._thread: threading.Thread | None = None
+        self._fault: str | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        self._thread = threading.Thread(target=self._tell, args=(state.global_step,), name=self._name, daemon=True)
+        self._thread.start()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        self._put((figures, state.global_step))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._put(None)
+        if self._thread is not None:
+            self._thread.join(CLOSING_SECONDS)
+            if self._thread.is_alive():
+                self._off(f"it did not end within {CLOSING_SECONDS:g} s")
+        self._say()
+
+    def _put(self, item: tuple[Figures, int] | None) -> None:
+        if self._thread is None:
+            return
+        try:
+            self._waiting.put_nowait(item)
+        except queue.Full:
+            self._off("it does not keep up")
+        self._say()
+
+    def _tell(self, step: int) -> None:
+        try:
+            sink = self._open(step)
+            while (item := self._waiting.get()) is not None:
+                sink.log(*item)
+            sink.close()
+        except Exception as error:  # noqa: BLE001 - whatever a tracker throws, the training goes on
+            self._off(f"{type(error).__name__}: {error}")
+
+    def _off(self, why: str) -> None:
+        self._fault = self._fault or why
+
+    def _say(self) -> None:
+        """From the training's thread, once; then the tracker is off."""
+        if self._fault is not None and self._thread is not None:
+            self._thread = None
+            self._report("log", message=f"{self._name} is switched off, the training goes on: {self._fault}")
+
+
+class _TensorBoard:
+    """Event files in the stage's `logs/`. A resumed training hides what was written after its checkpoint."""
+
+    def __init__(self, logs: Path, _spec: Spec, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(logs), purge_step=step or None)
+
+    def log(self, figures: Figures, step: int) -> None:
+        for name, value in figures.items():
+            self._writer.add_scalar(_tag(name), value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Wandb:
+    """WANDB_API_KEY, WANDB_PROJECT, WANDB_MODE and the like are the worker's environment's."""
+
+    def __init__(self, logs: Path, spec: Spec, _step: int) -> None:
+        import wandb
+
+        logs.mkdir(parents=True, exist_ok=True)
+        project = os.environ.get("WANDB_PROJECT", "refit")
+        self._run = wandb.init(project=project, dir=str(logs), config=spec.params.model_dump(mode="json"))
+
+    def log(self, figures: Figures, step: int) -> None:
+        self._run.log({_tag(name): value for name, value in figures.items()}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class _MLflow:
+    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are the worker's environment's; without the first, files."""
+
+    def __init__(self, logs: Path, spec: Spec, _step: int) -> None:
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or (logs / "mlruns").as_uri())
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "refit")
+        known = self._client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        self._run = self._client.create_run(experiment).info.run_id
+        for key, value in spec.params.model_dump(mode="json").items():
+            self._client.log_param(self._run, key, str(value)[:500])
+
+    def log(self, figures: Figures, step: int) -> None:
+        for name, value in figures.items():
+            self._client.log_metric(self._run, _tag(name), value, step=step)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
+
+
+def _tag(name: str) -> str:
+    """As transformers' own integrations name them, so that runs can be laid over each other."""
+    return f"eval/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}"
+
+
+OPENERS: dict[Tracker, Callable[[Path, Spec, int], Sink]] = {
+    "tensorboard": _TensorBoard,
+    "wandb": _Wandb,
+    "mlflow": _MLflow,
+}
