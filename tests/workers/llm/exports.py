@@ -56,7 +56,7 @@ def prepared(folder: Path, base: Path | None = None) -> Done:
     """What the stage `prepare` says of the base."""
     base = base or base_model()
     weights = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
-    return Done(folder, {"base": str(base), "weights": weights}, "p" * 64)
+    return Done(folder, {"base": str(base), "base_folder": str(base), "revision": None, "weights": weights}, "p" * 64)
 
 
 def trained(folder: Path, base: Path | None = None) -> Done:

@@ -116,6 +116,7 @@ def test_the_candidate_has_all_that_is_served_and_the_stage_keeps_its_own(
     assert "chat_template" in json.loads(files["merged/tokenizer_config.json"].read_bytes())
     assert (candidate.format, candidate.metrics) == ("openai", {"sft_eval_loss": 0.1})
     assert candidate.details["seconds"] == {"prepare": 0.0, "sft": 0.0, "merge": 1.5, "export": 2.5}
+    assert str(tmp_path.parent) not in json.dumps(candidate.details)
     assert (road["export"].folder / "artifact" / "model.gguf").exists()
 
 
@@ -141,7 +142,7 @@ def test_a_gguf_of_another_model_is_refused_naming_prompt_position_and_tokens(
 ) -> None:
     """The base's own weights are not those that the adapter was merged into."""
     with (
-        reference.loaded(Path(road["prepare"].figures["base"])) as base,
+        reference.loaded(Path(road["prepare"].figures["base_folder"])) as base,
         pytest.raises(
             PipelineError, match=r"prompt 0 differs at token \d: the GGUF says '7', and the merged model '\d'"
         ) as refused,
