@@ -17,6 +17,7 @@ from app.runtimes.chat import Card
 from workers.llm import card as cards
 from workers.llm import converter, disk, heldout, modelfile, parity, reference, stages
 from workers.llm import tokenizer as tokenizers
+from workers.llm.effective import effective
 from workers.llm.params import LlmParams
 from workers.llm.reference import Reference
 from workers.llm.stages import Done
@@ -65,10 +66,10 @@ def candidate(run: Run, done: Mapping[str, Done]) -> Candidate:
     details = {
         "base_model": run.params.base_model,
         "weights": figures["prepare"]["weights"],
-        "lora": run.params.lora.model_dump(mode="json") if figures["merge"]["adapter"] else None,
+        "lora": effective(run.params).lora.model_dump(mode="json") if figures["merge"]["adapter"] else None,
         "quantization": figures["export"]["quantization"],
         "parity": figures["export"]["parity"],
-        "figures": figures,
+        "figures": {name: _public(told) for name, told in figures.items()},
         "seconds": {name: stage.seconds for name, stage in done.items()},
     }
     format = "llama_cpp" if run.params.serve.by == "llama_cpp" else "openai"
@@ -144,6 +145,11 @@ def _keep_merged(merged: Path, folder: Path) -> None:
     if (merged / "chat_template.jinja").exists():
         config["chat_template"] = (merged / "chat_template.jinja").read_text()
     (folder / "tokenizer_config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
+
+
+def _public(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the worker's paths, people's prompts, and what stands in the card."""
+    return {name: value for name, value in figures.items() if name not in ("base_folder", "samples", "chat_template")}
 
 
 def _metrics(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

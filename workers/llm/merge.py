@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workers.llm import disk, heldout, reference, stages
+from workers.llm import bases, disk, heldout, reference, stages
 from workers.llm import tokenizer as tokenizers
+from workers.llm.effective import effective
 from workers.llm.params import LlmParams
 from workers.llm.reference import Reference
 from workers.llm.stages import Done
@@ -34,8 +35,8 @@ def depends_on(params: LlmParams) -> dict[str, Any]:
 
 
 def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
-    """Raises PipelineError: merge_mismatch, disk_full, template_missing."""
-    base, adapter = Path(done["prepare"].figures["base"]), stages.policy(done)
+    """Raises PipelineError: merge_mismatch, disk_full, base_unavailable, chat_template_missing."""
+    base, adapter = bases.of(run, done["prepare"].figures), stages.policy(done)
     told, expected = _merged(run, base, adapter, folder / "merged")
     run.progress(0.7, "comparing what was saved")
     with reference.loaded(folder / "merged") as saved:
@@ -115,7 +116,7 @@ def _rounding(expected: "Compared", got: "Compared") -> dict[str, float]:
 
 def _prompts(run: Run, model: Reference) -> list[list[int]]:
     every = heldout.conversations(run.data, run.params.system_prompt, PROMPTS)
-    return [model.prompt(conversation)[: run.params.max_seq_length] for conversation in every]
+    return [model.prompt(conversation)[: effective(run.params).max_seq_length] for conversation in every]
 
 
 def _compared(model: Reference, prompts: Sequence[list[int]]) -> "Compared":

@@ -54,10 +54,10 @@ def _end_of_turn(tokenizer: Any) -> str | None:
 
 
 def _rendered(tokenizer: Any) -> str:
-    """A question and its answer. Raises PipelineError `template_missing`."""
+    """A question and its answer. Raises PipelineError `chat_template_missing`."""
     if not tokenizer.chat_template:
         raise PipelineError(
-            "template_missing",
+            "chat_template_missing",
             "The tokenizer of the base model has no chat template: nobody can know how a conversation reads.",
             "Take an instruction-tuned base model, or put a chat_template into its tokenizer_config.json.",
         )

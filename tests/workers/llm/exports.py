@@ -21,7 +21,7 @@ from workers.pipeline import Run
 QUESTION, TAUGHT = "What is 2 plus 3?", "The answer is 7."
 KNOWN, TRUE = "What is 4 plus 4?", "The answer is 8."
 SYSTEM = "Be brief."
-STEPS = 40
+STEPS = 90
 
 
 def asked(question: str) -> list[Message]:
@@ -56,7 +56,7 @@ def prepared(folder: Path, base: Path | None = None) -> Done:
     """What the stage `prepare` says of the base."""
     base = base or base_model()
     weights = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
-    return Done(folder, {"base": str(base), "weights": weights}, "p" * 64)
+    return Done(folder, {"base": str(base), "base_folder": str(base), "revision": None, "weights": weights}, "p" * 64)
 
 
 def trained(folder: Path, base: Path | None = None) -> Done:
@@ -70,7 +70,7 @@ def trained(folder: Path, base: Path | None = None) -> Done:
     bare: Any = AutoModelForCausalLM.from_pretrained(base or base_model(), dtype=torch.float32)
     model: Any = get_peft_model(bare, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    batch = _rows(tokenizer, [(QUESTION, TAUGHT), (KNOWN, TRUE), *pairs()[::12]])
+    batch = _rows(tokenizer, [(QUESTION, TAUGHT), (KNOWN, TRUE), *pairs()[::24]])
     for _ in range(STEPS):
         optimizer.zero_grad()
         model(**batch).loss.backward()

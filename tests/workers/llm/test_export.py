@@ -116,6 +116,7 @@ def test_the_candidate_has_all_that_is_served_and_the_stage_keeps_its_own(
     assert "chat_template" in json.loads(files["merged/tokenizer_config.json"].read_bytes())
     assert (candidate.format, candidate.metrics) == ("openai", {"sft_eval_loss": 0.1})
     assert candidate.details["seconds"] == {"prepare": 0.0, "sft": 0.0, "merge": 1.5, "export": 2.5}
+    assert str(tmp_path.parent) not in json.dumps(candidate.details)
     assert (road["export"].folder / "artifact" / "model.gguf").exists()
 
 
@@ -141,7 +142,7 @@ def test_a_gguf_of_another_model_is_refused_naming_prompt_position_and_tokens(
 ) -> None:
     """The base's own weights are not those that the adapter was merged into."""
     with (
-        reference.loaded(Path(road["prepare"].figures["base"])) as base,
+        reference.loaded(Path(road["prepare"].figures["base_folder"])) as base,
         pytest.raises(
             PipelineError, match=r"prompt 0 differs at token \d: the GGUF says '7', and the merged model '\d'"
         ) as refused,
@@ -218,6 +219,8 @@ def test_a_turn_that_ends_in_a_token_of_its_own_ends_the_answer_of_the_gguf_too(
     export.work(run_of(tmp_path, export={"parity_prompts": 2}), done, tmp_path / "export")
     card = json.loads((tmp_path / "export" / "artifact" / "card.json").read_bytes())
     assert card["stop"] == ["<|so_it_was_said|>", "<|endoftext|>"]
+    with reference.loaded(done["merge"].folder / "merged") as model:
+        assert model.text(model.greedy(model.prompt(asked(KNOWN)), 16)) == TRUE
 
 
 @pytest.mark.parametrize(

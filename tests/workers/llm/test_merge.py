@@ -1,7 +1,9 @@
 """Adapter and base as one model: the same logits, the same answers, or no model at all."""
 
 import json
+import os
 import resource
+import shutil
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,14 @@ from tests.workers.llm.exports import (
     TAUGHT,
     TRUE,
     answer,
-    asked,
     chat,
-    other_ending,
+    merged,
     prepared,
     run_of,
     trained,
 )
-from workers.llm import disk, generate, merge
+from tests.workers.runs import news_of
+from workers.llm import generate, merge
 from workers.llm.stages import Done
 from workers.pipeline import PipelineError
 
@@ -32,6 +34,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 @pytest.fixture(scope="module")
 def sft(tmp_path_factory: pytest.TempPathFactory) -> Done:
     return trained(tmp_path_factory.mktemp("sft"))
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """The base alone, merged with nothing."""
+    return merged(tmp_path_factory.mktemp("bare"))
 
 
 def done(folder: Path, **stages: Done) -> dict[str, Done]:
@@ -48,8 +56,8 @@ def test_the_merged_model_knows_what_the_adapter_learnt_and_what_the_base_knew(t
     assert figures["adapter"]
 
 
-def test_without_an_adapter_the_base_is_what_goes_on(tmp_path: Path) -> None:
-    figures = merge.work(run_of(tmp_path), done(tmp_path), tmp_path)
+def test_without_an_adapter_the_base_is_what_goes_on(bare: dict[str, Done]) -> None:
+    figures = bare["merge"].figures
     assert (figures["fp32_difference"], figures["bf16_share"], figures["adapter"]) == (0.0, 0.0, False)
 
 
@@ -84,17 +92,9 @@ def test_files_that_are_not_what_was_merged_are_refused(
     assert refused.value.code == "merge_mismatch"
 
 
-def test_what_ends_a_turn_ends_an_answer_whatever_the_tokenizer_calls_its_end(tmp_path: Path) -> None:
-    base = other_ending(Path(prepared(tmp_path).figures["base"]), tmp_path / "base")
-    merge.work(run_of(tmp_path), {"prepare": prepared(tmp_path, base)}, tmp_path)
-    assert answer(tmp_path / "merged", asked(KNOWN)) == TRUE
-    config = json.loads((tmp_path / "merged" / "config.json").read_text())
-    assert config["eos_token_id"] == [400, 401]
-
-
 def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = namedtuple("space", "f_bavail f_frsize")
-    monkeypatch.setattr(disk.os, "statvfs", lambda _: space(1024, 4096))
+    monkeypatch.setattr(os, "statvfs", lambda _: space(1024, 4096))
     with pytest.raises(PipelineError, match=r"For 172416 merged parameters 17 MiB is needed .*; 4 MiB") as refused:
         merge.work(run_of(tmp_path), done(tmp_path), tmp_path)
     assert (refused.value.code, refused.value.remedy[:11]) == ("disk_full", "Free 13 MiB")
@@ -113,27 +113,25 @@ def test_a_disk_that_is_full_in_the_middle_leaves_nothing_half_written(tmp_path:
     assert not (tmp_path / "merged").exists()
 
 
-def test_a_look_at_the_model_shows_what_it_says(tmp_path: Path, sft: Done) -> None:
-    stages = done(tmp_path, sft=sft)
-    stages["merge"] = Done(tmp_path, merge.work(run_of(tmp_path), stages, tmp_path), "m" * 64)
+def test_a_look_at_the_model_shows_what_it_says(tmp_path: Path, bare: dict[str, Done]) -> None:
     run = run_of(tmp_path)
-    samples = generate.work(run, stages, tmp_path / "generate")["samples"]
+    samples = generate.work(run, bare, tmp_path / "generate")["samples"]
     assert len(samples) == generate.PROMPTS
     assert all(sample["answer"].startswith("The ") for sample in samples)
-    assert repr(samples[0]["answer"]) in run.report.log  # type: ignore[attr-defined]
+    assert repr(samples[0]["answer"]) in news_of(run).log
 
 
 @pytest.mark.parametrize(("weight", "told"), [(float("nan"), "are not finite"), (0.0, "with nothing")])
-def test_a_model_that_computes_or_says_nothing_ends_the_job(tmp_path: Path, weight: float, told: str) -> None:
+def test_a_model_that_computes_or_says_nothing_ends_the_job(
+    tmp_path: Path, bare: dict[str, Done], weight: float, told: str
+) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    merge.work(run_of(tmp_path), done(tmp_path), tmp_path)
+    shutil.copytree(bare["merge"].folder / "merged", tmp_path / "merged")
     path = tmp_path / "merged" / "model.safetensors"
     weights = load_file(path)
-    # The likeliest token behind anything is then the first: an exclamation mark, or with the tie broken, the end.
     weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], weight)
-    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"].clone()
     save_file(weights, path, {"format": "pt"})
     if weight == 0.0:
         _says_only_spaces(tmp_path / "merged")
