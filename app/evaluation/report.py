@@ -38,7 +38,7 @@ def markdown(view: EvaluationView) -> str:
 
 
 def _criterion(found: CriterionResult) -> list[object]:
-    interval = _span(found.interval)
+    interval = _span(found.interval, "+")
     figures = (_figure(found.candidate), _figure(found.incumbent), _figure(found.delta, "+"))
     return [found.name, *figures, interval, found.n, found.requirement, found.verdict.replace("_", " ")]
 
@@ -51,7 +51,7 @@ def _figures(name: str, told: dict[str, float | None]) -> list[object]:
         _span(alone),
         _figure(told.get("incumbent")),
         _figure(told.get("delta"), "+"),
-        _span(between),
+        _span(between, "+"),
     ]
 
 
@@ -80,7 +80,7 @@ def _figure(value: float | None, sign: str = "") -> str | None:
     return None if value is None else f"{value:{sign}.4g}"
 
 
-def _span(interval: Sequence[float | None] | None) -> str | None:
+def _span(interval: Sequence[float | None] | None, sign: str = "") -> str | None:
     if interval is None or None in interval:
         return None
-    return " to ".join(f"{end:+.4g}" if end is not None else "" for end in interval)
+    return " to ".join(str(_figure(end, sign)) for end in interval)

@@ -85,7 +85,7 @@ SCHEDULE = {
     "last": {"due_at": "2026-11-15T02:00:00Z", "fired_at": "", "outcome": "fired", "reason": None, "job_id": 12},
 }
 RETENTION: dict[str, Any] = {"dry_run": True, "jobs": [1], "log_lines": 7, "metric_points": 0} | {
-    name: [] for name in ("checkpoints", "staging", "artifacts", "versions")
+    name: [] for name in ("checkpoints", "staging", "artifacts", "evaluations", "versions")
 }
 DEFINITION = {"type": "classifier", "data": {"source": "samples", "label": "y", "key": "id"}}
 APPLIED = {"model": "fraud", "revision": 1, "definition": DEFINITION, "changed": True}
@@ -190,8 +190,24 @@ REPORT: dict[str, Any] = {
 }
 LOGGED = {"at": "2026-11-21T08:00:00Z", "request_id": "a" * 32, "version": 6, "slot": "active", "rows": [{"x": 1}]}
 
+EVALUATION: dict[str, Any] = {
+    "gate": {"criteria": [], "mode": "point", "rows": 60, "incumbent": 6, "reason": "token_f1: a loss."},
+    "corpus": {"bleu": {"candidate": 0.25, "low": 0.2, "high": 0.3, "incumbent": 0.5, "delta": -0.25}},
+    "rows": [
+        {
+            "messages": [{"role": "user", "content": "What is 2 plus 3?"}],
+            "reference": "5",
+            "candidate": {"text": "4"},
+            "incumbent": None,
+        }
+    ],
+    "notes": [],
+}
+
 # Command → what it must ask, what it is answered, what a person must see.
 ANSWERED: dict[str, tuple[str, Any, str]] = {
+    "evaluation fraud 7": ("GET /model/versions/fraud/7/evaluation", EVALUATION, "0.2000 to 0.3000"),
+    "evaluation --job 12": ("GET /training/jobs/12/evaluation", EVALUATION, "candidate  4"),
     "slots fraud": ("GET /model/slots", SLOTS, "standby     7"),
     "reload fraud": ("POST /model/reload", SWAPPED, "3.2 ms"),
     "rollback fraud --reason worse": ("POST /model/rollback", SWAPPED, "3.2 ms"),
