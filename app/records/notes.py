@@ -36,6 +36,8 @@ TITLES = {
 }
 # A figure of this name that is not zero is something that readers should know of.
 LIMITS = ("cut", "trunc", "dropped", "differ", "mismatch", "skipped", "left_out")
+# Where served and merged model parted, both tokens being as likely.
+TIES = "ties"
 MOST_LIMITS = 100
 
 
@@ -130,6 +132,8 @@ def _figures(told: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, flo
             yield from _figures(value, f"{path}{name}, ")
         elif isinstance(value, int | float) and value and any(limit in name for limit in LIMITS):
             yield f"{path}{name}", float(value)
+        elif isinstance(value, list) and value and name == TIES:
+            yield f"{path}{name}", len(value)
 
 
 async def _who(session: AsyncSession, job: TrainingJob, standing: Standing) -> Json:

@@ -107,6 +107,13 @@ ROUTES = (
         "/model/versions/{model}/{number}/stage", Role.OPERATOR, 404, "version_not_found", WHY,
         at={"model": NUMERIC, "number": 99}, text="reason", body_optional=True,
     ),
+    _missing("/model/versions/{model}/{number}/evaluation-sheet", "no_evaluation", model=NUMERIC, number=1),
+    _refused(
+        "/model/versions/{model}/{number}/signoff", Role.VIEWER, 404, "no_evaluation",
+        {"verdict": "reject", "evaluation": "0" * 64}, at={"model": NUMERIC, "number": 1}, text="notes",
+    ),
+    _get("/model/versions/{model}/{number}/signoffs", model=NUMERIC, number=1),
+    _get("/model/versions/{model}/{number}/release-notes", model=NUMERIC, number=1),
     _refused("/predict/batch", Role.PREDICTOR, 404, "model_not_found", ABSENT | {"instances": [[1.0]]}),
     _refused(
         "/classify", Role.PREDICTOR, 422, "invalid_instances", {"title": "none"}, query=OF_MODEL, text="title",

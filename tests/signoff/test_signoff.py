@@ -162,7 +162,8 @@ async def test_without_a_sign_off_reload_and_canary_are_refused_by_name_and_forc
         canary = StartCanary(share=0.1, reason="try it")
         with pytest.raises(Refused, match="waits for its sign-off"):
             await trials.start(session, "fraud", canary, actor="test")
-        assert await trials.start(session, "fraud", StartShadow(reason="nobody sees it"), actor="test")
+        shadow = await trials.start(session, "fraud", StartShadow(reason="nobody sees it"), actor="test")
+        assert shadow.standby == 2
 
 
 async def test_an_approval_lets_it_be_reloaded_and_preferences_are_kept_as_what_they_mean(
