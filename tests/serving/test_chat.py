@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.feedback.tables import Feedback, PredictionLog
 from app.server import Server
+from app.serving.directions import position
 from app.settings import Settings
 from app.traffic import service as traffic
 from tests.chats import CAPITAL, LONG, SHORT, SUM, Make, define_chat, listening, reload, talker
@@ -88,7 +89,7 @@ async def test_a_stream_comes_in_parts_and_ends_with_what_it_used(talk: openai.A
 async def test_what_the_caller_says_lies_over_what_the_card_says(talk: openai.AsyncOpenAI, active: int) -> None:
     cut = await talk.chat.completions.create(model="qa", messages=asked(SUM), max_completion_tokens=2)
     assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("The answer", "length")
-    parts = [{"type": "text", "text": "What is 2 "}, {"type": "text", "text": "plus 3?"}]
+    parts: Any = [{"type": "text", "text": "What is 2 "}, {"type": "text", "text": "plus 3?"}]
     stopped = await talk.chat.completions.create(
         model="qa", messages=[{"role": "user", "content": parts}], stop=[" 5", "5"], logprobs=True, n=1
     )
@@ -263,6 +264,39 @@ async def test_a_replica_that_ends_lets_a_stream_end_and_no_longer_than_it_may(
         async for _ in stream:
             pass
     child.resume()
+
+
+async def test_a_canary_answers_its_share_of_the_callers_and_a_watch_looks_at_what_can_be_seen(
+    client: httpx.AsyncClient,
+    talk: openai.AsyncOpenAI,
+    api: FastAPI,
+    sessions: async_sessionmaker[AsyncSession],
+    make: Make,
+    active: int,
+) -> None:
+    await until_warm(client, await make(incumbent=1, **SHORT), "qa")
+    started = await client.post("/model/canary", json={"model": "qa", "reason": "x", "share": 0.5})
+    assert started.status_code == 201, started.text
+    await api.state.directions.read()
+    salt = api.state.directions.canaries["qa"].salt
+    me = next(name for name in map(str, range(100)) if position(salt, name) < 0.5)
+    routed = await talk.chat.completions.create(model="qa", messages=asked(SUM), extra_headers={"X-Routing-Key": me})
+    others = await talk.chat.completions.create(model="qa", messages=asked(SUM))
+    assert (routed.system_fingerprint, others.system_fingerprint) == ("v2-g1", "v1-g1")
+    await flush(api)
+    arms = (await client.get("/model/trial?model=qa")).json()
+    assert (arms["standby"]["requests"], arms["standby"]["acceptance"]["n"], arms["head"]) == (1, 0, None)
+    async with sessions() as session, session.begin():
+        await define_chat(session, "qa", watch={"minutes": 5})
+    await reload(client)
+    async with asyncio.timeout(10):
+        while not (watches := (await client.get("/monitoring/watches?model=qa")).json()["data"]) or (
+            watches[0]["numbers"] is None
+        ):
+            await asyncio.sleep(0.05)
+    assert set(watches[0]["promised"]) == {"errors"}
+    checked = (await client.post("/monitoring/check", json={"model": "qa", "trigger": False})).json()["checks"]
+    assert {check["state"] for check in checked} <= {"unknown", "ok", "breached"}
 
 
 async def test_chats_are_counted_kept_and_judged_like_any_answer(
