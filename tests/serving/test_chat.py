@@ -157,9 +157,11 @@ async def test_a_stream_that_has_begun_ends_on_its_version_and_then_nothing_of_i
         await reload(client)
         now = await talk.chat.completions.create(model="qa", messages=asked(SUM))
         assert (now.choices[0].message.content, now.system_fingerprint) == ("The answer", "v2-g2")
-        # Two versions more, and the first one stands in no slot: only the stream holds it.
-        third = await make(incumbent=2)
-        await until_warm(client, third, "qa")
+        # A batch begins while the first one stands by, and takes until that stands in no slot.
+        other = psutil.Process(generator(api).pid)
+        other.suspend()
+        batch = asyncio.create_task(client.post("/predict/batch", json={"model": "qa", "instances": [SUM]}))
+        await until_warm(client, await make(incumbent=2), "qa")
         assert child.is_running()
     finally:
         child.resume()
@@ -167,6 +169,8 @@ async def test_a_stream_that_has_begun_ends_on_its_version_and_then_nothing_of_i
     assert {chunk.system_fingerprint for chunk in chunks} == {"v1-g1"}
     assert sum(len(choice.delta.content or "") for chunk in chunks for choice in chunk.choices) > 1_000
     await _gone(child)
+    other.resume()
+    assert (await batch).json()["completions"] == ["The answer"]
 
 
 async def test_an_error_on_the_way_does_not_keep_a_version_in_memory(
@@ -255,15 +259,24 @@ async def test_a_caller_that_leaves_ends_the_answer(talk: openai.AsyncOpenAI, ap
 async def test_a_replica_that_ends_lets_a_stream_end_and_no_longer_than_it_may(
     server: tuple[str, Server], talk: openai.AsyncOpenAI, api: FastAPI, active: int
 ) -> None:
+    _, leaving = server
+    api.state.settings = api.state.settings.model_copy(update={"drain_seconds": 0.1, "drain_answers_seconds": 0.5})
     child = psutil.Process(generator(api).pid)
-    stream = await talk.chat.completions.create(model="qa", messages=asked(SUM), stream=True, **LONG)
-    await anext(stream)
+    short, long = [
+        await talk.chat.completions.create(model="qa", messages=asked(SUM), stream=True, **LONG | {"max_tokens": most})
+        for most in (200, 2_000)
+    ]
+    await asyncio.gather(anext(short), anext(long))
+    leaving.patient = leaving.should_exit = True
+    assert len([chunk async for chunk in short]) > 100
     child.suspend()
-    api.state.serving.attendance.end_in(0.2)
-    with pytest.raises(openai.APIError, match="ends before the answer does"):
-        async for _ in stream:
-            pass
-    child.resume()
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(openai.APIError, match="ends before the answer does"):
+                async for _ in long:
+                    pass
+    finally:
+        child.resume()
 
 
 async def test_a_canary_answers_its_share_of_the_callers_and_a_watch_looks_at_what_can_be_seen(
