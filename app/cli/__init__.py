@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Everything else": {
         "predict": ("app.cli.predict:predict", "Predict the rows of a file."),
+        "chat": ("app.cli.chat:chat", "Ask a language model one thing."),
         "evaluation": ("app.cli.evaluation:evaluation", "How a language model answered, beside the incumbent."),
         "record": ("app.cli.records:record", "The change record of a retraining."),
         "archive": ("app.cli.records:archive", "What a job left behind, to be kept elsewhere."),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any, cast
@@ -82,13 +83,24 @@ class Api:
                 say(f"{failure.message} Trying again.")
             time.sleep(pause)
 
-    def _once(self, method: str, path: str, timeout: httpx.Timeout, what: Mapping[str, Any]) -> httpx.Response:
+    @contextmanager
+    def stream(self, method: str, path: str, answer_seconds: float, **what: Any) -> Iterator[httpx.Response]:
+        """As `call`, once; the response's lines are read as they come."""
+        response = self._once(method, path, httpx.Timeout(answer_seconds, connect=5.0), what, stream=True)
+        with closing(response):
+            yield response
+
+    def _once(
+        self, method: str, path: str, timeout: httpx.Timeout, what: Mapping[str, Any], *, stream: bool = False
+    ) -> httpx.Response:
         try:
             request = self.http.build_request(method, path, timeout=timeout, **what)
         except (TypeError, ValueError, httpx.InvalidURL) as error:
             raise Failure(f"This cannot be sent: {flaw(what.get('json')) or error}.", Exit.USAGE) from None
         try:
-            response = self.http.send(request)
+            response = self.http.send(request, stream=stream)
+            if not response.is_success:
+                response.read()
         except httpx.TimeoutException:
             raise self._unreachable(f"{self.http.base_url} gave no answer in time.") from None
         except httpx.TransportError as error:

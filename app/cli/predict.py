@@ -6,12 +6,14 @@ from typing import Any
 import click
 
 from app.cli.arguments import examples, file_argument, model_option
-from app.cli.client import Api, Json, connect, resolved
+from app.cli.client import ANSWER_SECONDS, Api, Json, connect, resolved
 from app.cli.failures import Exit, Failure
 from app.cli.output import json_option, say, wants_json
 from app.cli.rows import Format, Row, Written, format_of, read_rows, write_rows
 
 BATCH = 1_000
+# Of prompts: each is answered in seconds, or in minutes.
+PROMPTS, PROMPT_SECONDS = 16, 3_600.0
 # Predicting twice does no harm, so a replica that restarts meanwhile is asked again.
 PATIENCE_SECONDS = 5.0
 
@@ -33,7 +35,7 @@ PATIENCE_SECONDS = 5.0
 def predict(
     file: Path, model: str | None, slot: str, format: Format | None, output: Written | None, only_predictions: bool
 ) -> None:
-    """Predict the rows of FILE (- is stdin) and write them with a score and a label to stdout.
+    """Predict the rows of FILE (- is stdin) and write them with a score and a label to stdout, or with an answer.
 
     Columns go by name; those that the definition gives another part (label, key, time, ignored) are not sent.
     --json is --output jsonl.
@@ -46,7 +48,7 @@ def predict(
     kept = rows.read if written == "csv" else rows.values
     if only_predictions:
         kept = [{}] * len(kept)
-    _check_names(kept[0])
+    _check_names(kept[0], ("score", "label") if roles.get("chat") is None else ("answer", "finish_reason"))
     predicted = _predicted(api, rows.values, roles, {"model": model, "slot": slot}, str(file))
     write_rows((_joined(row, answer) for row, answer in zip(kept, predicted, strict=True)), written)
 
@@ -54,11 +56,15 @@ def predict(
 def _predicted(api: Api, rows: Sequence[Row], roles: Mapping[str, Any], asked: Json, name: str) -> Iterator[Json]:
     """The score and the label of every row; who answered is told at the end."""
     started, versions = time.monotonic(), {}
-    instances = _features(rows, roles)
-    for start in range(0, len(rows), BATCH):
-        batch = instances[start : start + BATCH]
+    chat = roles.get("chat")
+    instances = _features(rows, roles) if chat is None else [_prompt(row, chat) for row in rows]
+    size, seconds = (BATCH, ANSWER_SECONDS) if chat is None else (PROMPTS, PROMPT_SECONDS)
+    for start in range(0, len(rows), size):
+        batch = instances[start : start + size]
         try:
-            answer = api.post("/predict/batch", {**asked, "instances": batch}, patience=PATIENCE_SECONDS)
+            answer = api.post(
+                "/predict/batch", {**asked, "instances": batch}, patience=PATIENCE_SECONDS, answer_seconds=seconds
+            )
         except Failure as failure:
             raise failure.within(f"Rows {start} to {start + len(batch) - 1} of {name}") from None
         versions[answer["version"]] = answer["generation"]
@@ -69,6 +75,9 @@ def _predicted(api: Api, rows: Sequence[Row], roles: Mapping[str, Any], asked: J
 
 def _told(answer: Json) -> Iterator[Json]:
     """Of several label columns each stands under its own name, the first also as it would alone."""
+    if "completions" in answer:
+        told = zip(answer["completions"], answer["finish_reasons"], strict=True)
+        return ({"answer": text, "finish_reason": reason} for text, reason in told)
     columns = {"score": answer["scores"], "label": answer["labels"]}
     for name, head in answer.get("heads", {}).items():
         columns |= {f"{name}_score": head["scores"], f"{name}_label": head["labels"]}
@@ -102,12 +111,20 @@ def _features(rows: Sequence[Row], roles: Mapping[str, Any]) -> list[Row]:
     ]
 
 
+def _prompt(row: Row, chat: Mapping[str, Any]) -> Row:
+    """What is asked, by the definition's column of it; a row that has none is sent as it is."""
+    column = chat.get("prompt")
+    if not isinstance(row, dict) or column not in row:
+        return row
+    return {"prompt" if isinstance(row[column], str) else "messages": row[column]}
+
+
 def _joined(row: Row, predicted: Json) -> Json:
     return (row if isinstance(row, dict) else {"text": row} if isinstance(row, str) else {}) | predicted
 
 
-def _check_names(row: Row) -> None:
-    taken = [name for name in ("score", "label") if name in row] if isinstance(row, dict) else []
+def _check_names(row: Row, names: Sequence[str]) -> None:
+    taken = [name for name in names if name in row] if isinstance(row, dict) else []
     if taken:
         raise Failure(
             f"The rows have a column {taken[0]} already.",

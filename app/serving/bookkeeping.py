@@ -113,11 +113,11 @@ class Bookkeeping:
     def _count(self) -> None:
         """In the thread."""
         room = MOST_LOGGED
-        for ledger, noted in self._counting.close():
-            for request, exchange in noted.exchanges[:room]:
+        for ledger, counted in self._counting.close():
+            for request, exchange in ledger.drawn()[:room]:
                 self._log.append(entry_of_texts(ledger.key._asdict(), request, exchange))
                 room -= 1
-            for found in noted.counted:
+            for found in counted:
                 self._add(ledger, found.counts)
                 if found.answers is not None:
                     self._keep(ledger, found.answers)

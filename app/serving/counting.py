@@ -122,13 +122,6 @@ class Counted(NamedTuple):
     logged: list[Logged]
 
 
-class Noted(NamedTuple):
-    """What a ledger has counted since it was closed last; `exchanges` are those that were drawn for the log."""
-
-    counted: list[Counted]
-    exchanges: list[tuple[str, Exchange]]
-
-
 @dataclass
 class Missed:
     """Requests of which no labels are known: failed, refused, or lost with a block that nobody came for."""
@@ -208,7 +201,13 @@ class Ledger:
             self._missed.requests += 1
             self._missed.invalid += 1
 
-    def close(self, cells: int) -> Noted:
+    def drawn(self) -> list[tuple[str, Exchange]]:
+        """The exchanges that were drawn for the log since, by request."""
+        with self._lock:
+            exchanges, self._exchanges = self._exchanges, []
+        return exchanges
+
+    def close(self, cells: int) -> list[Counted]:
         """Everything noted since, counted. `cells` is the budget until the next time."""
         room = max(1, cells // self._cost)
         with self._lock:
@@ -216,7 +215,6 @@ class Ledger:
                 self._shut(room, min(1.0, room / (self._rows + self._block.rows)))
             closed, self._closed, self._rows = list(self._closed), deque(), 0
             kept_promises, self._kept = self._kept, []
-            exchanges, self._exchanges = self._exchanges, []
             missed, self._missed = self._missed, Missed()
         counted = [self._count(block) for block in closed]
         counted += [self._count_one(promised, seconds) for promised, seconds in kept_promises]
@@ -226,7 +224,7 @@ class Ledger:
             counted.append(Counted(counts, None, []))
         if counted:
             self.idle_since = time.monotonic()
-        return Noted(counted, exchanges)
+        return counted
 
     def _shut(self, room: int, share: float) -> None:
         """Closes the present block. Where too many wait already it is lost, and counted as such."""
@@ -284,15 +282,15 @@ class Counting:
             ledger = self._ledgers.setdefault(key, made)
         return ledger
 
-    def close(self) -> list[tuple[Ledger, Noted]]:
+    def close(self) -> list[tuple[Ledger, list[Counted]]]:
         """What every ledger has counted since. Ledgers that were idle for ten minutes are forgotten."""
         ledgers = list(self._ledgers.values())
         found = [(ledger, ledger.close(CELLS // len(ledgers))) for ledger in ledgers]
-        for ledger, noted in found:
-            if not noted.counted and time.monotonic() - ledger.idle_since > IDLE_SECONDS:
+        for ledger, counted in found:
+            if not counted and time.monotonic() - ledger.idle_since > IDLE_SECONDS:
                 self._ledgers.pop(ledger.key, None)
                 ledger.is_forgotten = True
-        return [(ledger, noted) for ledger, noted in found if noted != Noted([], [])]
+        return [(ledger, counted) for ledger, counted in found if counted]
 
     def _full(self) -> None:
         self.when_full()

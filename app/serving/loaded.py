@@ -82,8 +82,8 @@ def load(store: Path, number: int, artifact: str, p99_limit: float | None, train
 def smoke_test(answerer: Answerer, p99_limit: float | None) -> dict[str, Any]:
     """What the version's smoke inputs showed, one request each."""
     if is_generator(answerer):
-        return _of_texts(answerer, p99_limit or DEFAULT_TEXT_SECONDS)
-    return _of_labels(answerer, p99_limit or DEFAULT_P99_SECONDS)
+        return _of_texts(answerer, DEFAULT_TEXT_SECONDS if p99_limit is None else p99_limit)
+    return _of_labels(answerer, DEFAULT_P99_SECONDS if p99_limit is None else p99_limit)
 
 
 def _of_labels(predictor: Predictor, p99_limit: float) -> dict[str, Any]:

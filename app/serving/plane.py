@@ -47,12 +47,13 @@ class Attendance:
         """So long may go on what has begun."""
         asyncio.get_running_loop().call_later(seconds, self._end)
 
-    async def attend(self, receive: Receive, work: Coroutine[Any, Any, Result], until: float) -> Result:
-        """What `work` comes to, which has until then (monotonic). Raises ClientDisconnect, Leaving, TookTooLong."""
+    async def attend(self, receive: Receive, work: Coroutine[Any, Any, Result], until: float | None) -> Result:
+        """What `work` comes to, which has until then (monotonic; None: as long as it takes). Raises ClientDisconnect,
+        Leaving, TookTooLong."""
         doing, gone = asyncio.create_task(work), asyncio.create_task(_gone(receive))
         waited: set[asyncio.Future[Any]] = {doing, gone, self._over}
         try:
-            patience = max(0.0, until - time.monotonic())
+            patience = None if until is None else max(0.0, until - time.monotonic())
             await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if doing.done():
                 return doing.result()

@@ -1,7 +1,6 @@
 """`/predict/batch` of a version that answers with text: instances → conversations → completions."""
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 
 import orjson
@@ -24,12 +23,7 @@ async def complete(serving: Serving, asked: Asked, began: float, receive: Receiv
     Raises what Upstreams.open raises, naming the row; Leaving, TookTooLong, ClientDisconnect.
     """
     turn, rows = Turn.of(serving, asked.target, began), asked.conversations or []
-    until = time.monotonic() + serving.settings.answer_seconds
-    try:
-        completions = await serving.attendance.attend(receive, _completed(turn, rows), until)
-    except TookTooLong as error:
-        turn.failed(error)
-        raise
+    completions = await serving.attendance.attend(receive, _completed(turn, rows), None)
     request = turn.answered(rows, [completion.text for completion in completions])
     headers: Headers = [(b"content-type", b"application/json"), (b"x-request-id", request.encode())]
     if not serving.replica.has_lease:
@@ -54,7 +48,11 @@ async def _completed(turn: Turn, rows: Sequence[list[Message]]) -> list[Completi
 async def _write(turn: Turn, waiting: Iterator[tuple[int, list[Message]]], answers: dict[int, Completion]) -> None:
     for row, conversation in waiting:
         try:
-            _, answers[row] = await turn.whole(conversation, AS_THE_CARD_SAYS, {})
+            async with asyncio.timeout(turn.serving.settings.answer_seconds):
+                _, answers[row] = await turn.whole(conversation, AS_THE_CARD_SAYS, {})
+        except TimeoutError:
+            turn.failed(TookTooLong())
+            raise TookTooLong from None
         except Invalid as error:
             details = error.details | {"errors": [{"row": row, "column": None, "message": error.message}]}
             raise Invalid(f"Row {row}: {error.message}", code=error.code, remedy=error.remedy, **details) from None

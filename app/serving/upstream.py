@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import orjson
@@ -115,7 +115,9 @@ class Reply:
     async def _lines(self) -> AsyncGenerator[bytes]:
         """By newlines alone: what Unicode holds for the end of a line may stand in an answer."""
         rest = b""
-        async with aclosing(self._response.aiter_raw()) as parts:
+        # httpx says less of it than it is: what is not closed here is closed whenever it is collected.
+        raw = cast("AsyncGenerator[bytes]", self._response.aiter_raw())
+        async with aclosing(raw) as parts:
             async for part in parts:
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:

@@ -14,7 +14,20 @@ from urllib.parse import urlsplit
 
 from app.auth.keyring import digest_of
 from app.auth.roles import Role
-from benchmarks.bad_input import bodies, formats, framing, headers, keys, numbers, paths, roles, rows, texts, types
+from benchmarks.bad_input import (
+    bodies,
+    chats,
+    formats,
+    framing,
+    headers,
+    keys,
+    numbers,
+    paths,
+    roles,
+    rows,
+    texts,
+    types,
+)
 from benchmarks.bad_input.case import Case, message
 from benchmarks.bad_input.fuzzing import fuzz
 from benchmarks.bad_input.judge import Fault, Kind, judge
@@ -57,7 +70,7 @@ def main() -> None:
 
 def corpus(document: Json) -> list[Case]:
     """Every case there is; those of `types` are made from the document that the service tells."""
-    modules = (numbers, texts, bodies, rows, formats, headers, framing, paths, keys)
+    modules = (numbers, texts, bodies, rows, chats, formats, headers, framing, paths, keys)
     return [case for module in modules for case in module.cases()] + list(types.cases(document))
 
 

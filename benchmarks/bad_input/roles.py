@@ -49,7 +49,8 @@ def _case(caller: str, key: bytes | None, route: Route | None, asked: Route) -> 
         return _told(name, key, route.status, route.code)
     if caller in NO_KEY:
         return _told(name, key, 401, "unauthenticated")
-    if not replace(NOBODY_ASKED, roles=frozenset({Role(caller)})).may(route.role):
+    principal = replace(NOBODY_ASKED, roles=frozenset({Role(caller)}))
+    if not any(principal.may(role) for role in (route.role, route.other) if role is not None):
         return _told(name, key, 403, "forbidden")
     return _told(name, key, route.status, route.code)
 

@@ -36,6 +36,7 @@ class Route:
     body: Json | None = None
     text: str = "model"
     body_optional: bool = False
+    other: Role | None = None  # that may call it as well
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -118,6 +119,11 @@ ROUTES = (
     _refused(
         "/classify", Role.PREDICTOR, 422, "invalid_instances", {"title": "none"}, query=OF_MODEL, text="title",
     ),
+    _refused(
+        "/v1/chat/completions", Role.PREDICTOR, 404, "model_not_found",
+        ABSENT | {"messages": [{"role": "user", "content": "none"}]},
+    ),
+    Route("GET", "/v1/models", Role.PREDICTOR, other=Role.VIEWER),
     _get("/models"),
     _get("/models/{model}", model=NUMERIC),
     _get("/models/{model}/revisions", model=NUMERIC),
@@ -224,6 +230,7 @@ def undeclared(document: Json) -> list[str]:
 def _asked_roles() -> Iterator[tuple[str, Role | None]]:
     """The role that each router asks for; what is no function of FastAPI is held by its answers alone."""
     role_of = {get_args(getattr(requires, role.capitalize()))[1].dependency: role for role in Role}
+    role_of[get_args(requires.PredictorOrViewer)[1].dependency] = Role.PREDICTOR
     for route in (route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)):
         roles = [role_of[asked.call] for asked in route.dependant.dependencies if asked.call in role_of]
         yield from ((f"{method} {route.path}", roles[0] if roles else None) for method in route.methods or ())

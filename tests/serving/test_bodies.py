@@ -35,6 +35,7 @@ class OnlyASchema:
     """What a body's reader asks of a predictor."""
 
     schema: InputSchema
+    is_quick: bool = True
 
 
 def target(schema: InputSchema = NUMBERS, slot: str = "active") -> Target:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.feedback.tables import Feedback, PredictionLog
 from app.server import Server
+from app.serving.directions import position
 from app.settings import Settings
 from app.traffic import service as traffic
 from tests.chats import CAPITAL, LONG, SHORT, SUM, Make, define_chat, listening, reload, talker
@@ -88,7 +89,7 @@ async def test_a_stream_comes_in_parts_and_ends_with_what_it_used(talk: openai.A
 async def test_what_the_caller_says_lies_over_what_the_card_says(talk: openai.AsyncOpenAI, active: int) -> None:
     cut = await talk.chat.completions.create(model="qa", messages=asked(SUM), max_completion_tokens=2)
     assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("The answer", "length")
-    parts = [{"type": "text", "text": "What is 2 "}, {"type": "text", "text": "plus 3?"}]
+    parts: Any = [{"type": "text", "text": "What is 2 "}, {"type": "text", "text": "plus 3?"}]
     stopped = await talk.chat.completions.create(
         model="qa", messages=[{"role": "user", "content": parts}], stop=[" 5", "5"], logprobs=True, n=1
     )
@@ -156,9 +157,11 @@ async def test_a_stream_that_has_begun_ends_on_its_version_and_then_nothing_of_i
         await reload(client)
         now = await talk.chat.completions.create(model="qa", messages=asked(SUM))
         assert (now.choices[0].message.content, now.system_fingerprint) == ("The answer", "v2-g2")
-        # Two versions more, and the first one stands in no slot: only the stream holds it.
-        third = await make(incumbent=2)
-        await until_warm(client, third, "qa")
+        # A batch begins while the first one stands by, and takes until that stands in no slot.
+        other = psutil.Process(generator(api).pid)
+        other.suspend()
+        batch = asyncio.create_task(client.post("/predict/batch", json={"model": "qa", "instances": [SUM]}))
+        await until_warm(client, await make(incumbent=2), "qa")
         assert child.is_running()
     finally:
         child.resume()
@@ -166,6 +169,8 @@ async def test_a_stream_that_has_begun_ends_on_its_version_and_then_nothing_of_i
     assert {chunk.system_fingerprint for chunk in chunks} == {"v1-g1"}
     assert sum(len(choice.delta.content or "") for chunk in chunks for choice in chunk.choices) > 1_000
     await _gone(child)
+    other.resume()
+    assert (await batch).json()["completions"] == ["The answer"]
 
 
 async def test_an_error_on_the_way_does_not_keep_a_version_in_memory(
@@ -254,15 +259,57 @@ async def test_a_caller_that_leaves_ends_the_answer(talk: openai.AsyncOpenAI, ap
 async def test_a_replica_that_ends_lets_a_stream_end_and_no_longer_than_it_may(
     server: tuple[str, Server], talk: openai.AsyncOpenAI, api: FastAPI, active: int
 ) -> None:
+    _, leaving = server
+    api.state.settings = api.state.settings.model_copy(update={"drain_seconds": 0.1, "drain_answers_seconds": 0.5})
     child = psutil.Process(generator(api).pid)
-    stream = await talk.chat.completions.create(model="qa", messages=asked(SUM), stream=True, **LONG)
-    await anext(stream)
+    short, long = [
+        await talk.chat.completions.create(model="qa", messages=asked(SUM), stream=True, **LONG | {"max_tokens": most})
+        for most in (200, 2_000)
+    ]
+    await asyncio.gather(anext(short), anext(long))
+    leaving.patient = leaving.should_exit = True
+    assert len([chunk async for chunk in short]) > 100
     child.suspend()
-    api.state.serving.attendance.end_in(0.2)
-    with pytest.raises(openai.APIError, match="ends before the answer does"):
-        async for _ in stream:
-            pass
-    child.resume()
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(openai.APIError, match="ends before the answer does"):
+                async for _ in long:
+                    pass
+    finally:
+        child.resume()
+
+
+async def test_a_canary_answers_its_share_of_the_callers_and_a_watch_looks_at_what_can_be_seen(
+    client: httpx.AsyncClient,
+    talk: openai.AsyncOpenAI,
+    api: FastAPI,
+    sessions: async_sessionmaker[AsyncSession],
+    make: Make,
+    active: int,
+) -> None:
+    await until_warm(client, await make(incumbent=1, **SHORT), "qa")
+    started = await client.post("/model/canary", json={"model": "qa", "reason": "x", "share": 0.5})
+    assert started.status_code == 201, started.text
+    await api.state.directions.read()
+    salt = api.state.directions.canaries["qa"].salt
+    me = next(name for name in map(str, range(100)) if position(salt, name) < 0.5)
+    routed = await talk.chat.completions.create(model="qa", messages=asked(SUM), extra_headers={"X-Routing-Key": me})
+    others = await talk.chat.completions.create(model="qa", messages=asked(SUM))
+    assert (routed.system_fingerprint, others.system_fingerprint) == ("v2-g1", "v1-g1")
+    await flush(api)
+    arms = (await client.get("/model/trial?model=qa")).json()
+    assert (arms["standby"]["requests"], arms["standby"]["acceptance"]["n"], arms["head"]) == (1, 0, None)
+    async with sessions() as session, session.begin():
+        await define_chat(session, "qa", watch={"minutes": 5})
+    await reload(client)
+    async with asyncio.timeout(10):
+        while not (watches := (await client.get("/monitoring/watches?model=qa")).json()["data"]) or (
+            watches[0]["numbers"] is None
+        ):
+            await asyncio.sleep(0.05)
+    assert set(watches[0]["promised"]) == {"errors"}
+    checked = (await client.post("/monitoring/check", json={"model": "qa", "trigger": False})).json()["checks"]
+    assert {check["state"] for check in checked} <= {"unknown", "ok", "breached"}
 
 
 async def test_chats_are_counted_kept_and_judged_like_any_answer(
