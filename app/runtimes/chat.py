@@ -121,14 +121,20 @@ def fault(conversation: Any) -> str | None:
     if not isinstance(conversation, list) or not conversation:
         return "messages must be a list of at least one {role, content}"
     for place, message in enumerate(conversation):
-        if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            return f"message {place} must have role and content, and nothing else"
-        if message["role"] not in ("system", "user", "assistant"):
-            return f"the role of message {place} must be system, user or assistant"
-        if not isinstance(message["content"], str) or "\x00" in message["content"]:
-            return f"the content of message {place} must be text without NUL"
-        if message["role"] == "system" and place:
-            return "a system message comes first"
+        if found := _message_fault(message, place):
+            return found
     if conversation[-1]["role"] == "assistant":
         return "the last message must be the user's: it is what is answered"
+    return None
+
+
+def _message_fault(message: Any, place: int) -> str | None:
+    if not isinstance(message, dict) or set(message) != {"role", "content"}:
+        return f"message {place} must have role and content, and nothing else"
+    if message["role"] not in ("system", "user", "assistant"):
+        return f"the role of message {place} must be system, user or assistant"
+    if not isinstance(message["content"], str) or "\x00" in message["content"]:
+        return f"the content of message {place} must be text without NUL"
+    if message["role"] == "system" and place:
+        return "a system message comes first"
     return None

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.llm.road import SETTINGS as SETTINGS
 from benchmarks.llm.tiny import base_model
 from benchmarks.report import Report, progress
 from benchmarks.service import Service

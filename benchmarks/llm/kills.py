@@ -14,7 +14,7 @@ STAGES = ("prepare", "sft", "preference", "merge", "generate", "export", "evalua
 
 
 def kill(service: Service, told: Report) -> None:
-    """One training without a kill, then one with a kill in each stage, on the same data: the same artifact comes out."""
+    """One training without a kill, then one with a kill in each stage, on the same data."""
     define(service, places=True)
     token = service.train(MODEL, dry_run=True)["confirmation"]
     whole = service.train(MODEL, confirm=token)

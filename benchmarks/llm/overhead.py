@@ -41,7 +41,7 @@ def main() -> None:
         first = [median(one["first"] for one in each) for each in (jobs, scripts)]
         ratios = [mine["step"] / theirs["step"] for mine, theirs in zip(jobs, scripts, strict=True)]
         told.tell(
-            f"to the end of the first step {first[0]:.1f} s from the trigger, the script {first[1]:.1f} s from its start"
+            f"to the end of the first step {first[0]:.1f} s from the trigger, {first[1]:.1f} s from the script's start"
         )
         told.tell(
             f"a step {median(one['step'] for one in jobs) * 1_000:.2f} ms, {median(ratios):.3f} x the script's "

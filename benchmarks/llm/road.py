@@ -1,5 +1,5 @@
-"""The whole road over HTTP: a tiny base → curriculum SFT → DPO → merge → GGUF → evaluation → sign-off → reload → an OpenAI
-client gets what only the new version knows → rollback → what the old one said.
+"""The whole road over HTTP: a tiny base → curriculum SFT → DPO → merge → GGUF → evaluation → sign-off → reload → an
+OpenAI client gets what only the new version knows → rollback → what the old one said.
 """
 
 import time
@@ -27,7 +27,7 @@ TRAINING: Json = {
     "max_seq_length": 128,
     "save_steps": 100,
     "lora": {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0},
-    "curriculum": {"strategy": "length"},
+    "curriculum": {"strategy": "staged", "stages": [{"name": "known"}, {"name": "new"}]},
     "preference": {"method": "dpo", "epochs": 2, "learning_rate": 1e-4},
     "export": {"parity_prompts": 6},
     "evaluate": {"rows": 60, "max_tokens": 16},

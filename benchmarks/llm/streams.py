@@ -94,10 +94,10 @@ def weigh(service: Service, told: Report) -> None:
     """What the API and the servers behind both slots hold, in MiB (PSS: what is shared is shared out)."""
     slots = service.slots(MODEL)
     [api] = service.processes("app.main")
-    servers = service.processes("llama_server")
-    pss = [process.memory_full_info().pss / 2**20 for process in servers]
+    servers = [child for child in api.children(recursive=True) if "llama_server" in " ".join(child.cmdline())]
+    mine, *theirs = [f"{process.memory_full_info().pss / 2**20:.0f} MiB" for process in (api, *servers)]
     told.tell(
-        f"memory with v{slots['active']} and v{slots['standby']} loaded: API {api.memory_full_info().pss / 2**20:.0f} MiB, "
-        f"{len(servers)} servers {', '.join(f'{each:.0f}' for each in pss)} MiB",
+        f"memory with v{slots['active']} and v{slots['standby']} loaded: API {mine}, "
+        f"{len(servers)} servers {', '.join(theirs)}",
         len(servers) == 2,
     )

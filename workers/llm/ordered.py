@@ -34,7 +34,7 @@ class InOrder(torch.utils.data.Sampler[int]):
                 yield group[place]
 
 
-class OrderedTrainer(SFTTrainer):
+class OrderedTrainer(SFTTrainer):  # type: ignore[misc]  # of which nobody tells the types
     """`order` None: TRL's own, which shuffles all rows in each epoch."""
 
     def __init__(self, *given: Any, order: Order | None, **named: Any) -> None:

@@ -20,6 +20,11 @@ def checkpoint(folder: Path, step: int) -> Path:
     return made
 
 
+def emptied(at: Path) -> None:
+    for file in at.iterdir():
+        file.unlink()
+
+
 def cut(path: Path, by: int = 1) -> None:
     path.write_bytes(path.read_bytes()[:-by])
 
@@ -39,7 +44,7 @@ WAYS: list[Callable[[Path], object]] = [
     lambda at: cut(at / "scheduler.pt", 200),
     lambda at: cut(at / "adapter_model.safetensors"),
     lambda at: (at / "adapter_model.safetensors").write_bytes(b"\x08"),
-    lambda at: [file.unlink() for file in at.iterdir()],
+    lambda at: emptied(at),
 ]
 
 

@@ -117,7 +117,7 @@ def test_a_curriculum_by_loss_begins_with_what_the_base_model_knows(
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_adapter_bit_by_bit(tmp_path: Path) -> None:
-    params = {"epochs": 5, "early_stopping": {"patience": 9, "evaluations_per_epoch": 1}}
+    params: dict[str, Any] = {"epochs": 5, "early_stopping": {"patience": 9, "evaluations_per_epoch": 1}}
     step = random.randint(8, 34)
     script = (
         "import os, signal, sys, pathlib\n"

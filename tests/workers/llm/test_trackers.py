@@ -55,7 +55,7 @@ def test_a_tracker_that_is_slow_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
     slow.on_train_begin(*at)
     began = time.monotonic()
     for _ in range(trackers.MOST_WAITING * 3):
-        slow.on_log(*at, logs={"loss": 1.0, "note": "text"})
+        slow.on_log(at[0], at[1], at[2], logs={"loss": 1.0, "note": "text"})
     slow.on_train_end(*at)
     assert time.monotonic() - began < 1
     assert said == ["slow is switched off, the training goes on: it does not keep up"]
