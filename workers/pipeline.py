@@ -17,12 +17,12 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.definitions.schemas import Strategy
 from app.gate.criteria import Gate
 from app.patterns import in_words
 from app.runtimes.schema import InputSchema, TextInput
 
 SplitName = Literal["train", "validation", "holdout"]
+Strategy = Literal["full", "incremental", "pull"]  # as definitions have it; their room knows a database, this one none
 
 
 class Params(BaseModel):
