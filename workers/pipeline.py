@@ -22,6 +22,7 @@ from app.patterns import in_words
 from app.runtimes.schema import InputSchema, TextInput
 
 SplitName = Literal["train", "validation", "holdout"]
+Strategy = Literal["full", "incremental", "pull"]  # as definitions have it; their room knows a database, this one none
 
 
 class Params(BaseModel):
