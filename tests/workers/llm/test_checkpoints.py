@@ -1,3 +1,4 @@
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,11 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def emptied(at: Path) -> None:
+    shutil.rmtree(at)
+    at.mkdir()
+
+
 WAYS: list[Callable[[Path], object]] = [
     lambda at: (at / "trainer_state.json").unlink(),
     lambda at: (at / "trainer_state.json").write_text('{"step": 1'),
@@ -39,7 +45,7 @@ WAYS: list[Callable[[Path], object]] = [
     lambda at: cut(at / "scheduler.pt", 200),
     lambda at: cut(at / "adapter_model.safetensors"),
     lambda at: (at / "adapter_model.safetensors").write_bytes(b"\x08"),
-    lambda at: [file.unlink() for file in at.iterdir()],
+    emptied,
 ]
 
 
