@@ -9,7 +9,8 @@ there switches that tracker off, with one line in the job's log. A queue that is
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from workers.llm.training import Spec
 from workers.pipeline import Reporter
 
 MOST_WAITING = 1_000
-CLOSING_SECONDS = 5.0  # what a tracker is given at the end to write what is left, and no more
+CLOSING_SECONDS = 10.0  # what trackers are given at the end to write what is left, and no more
 MODULES: Mapping[Tracker, str] = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 Figures = dict[str, float]
 
@@ -35,9 +36,9 @@ class Sink(Protocol):
 
 
 def trackers(spec: Spec, report: Reporter) -> list[TrainerCallback]:
-    """A callback for each tracker that is asked for and installed; a line in the log for one that is not."""
+    """One callback for all trackers that are asked for and installed; a line in the log for one that is not."""
     logs = spec.folder / "logs"
-    found: list[TrainerCallback] = []
+    found: list[Tracking] = []
     for name in dict.fromkeys(spec.params.report_to):
         if find_spec(MODULES[name]) is None:
             report(
@@ -45,11 +46,34 @@ def trackers(spec: Spec, report: Reporter) -> list[TrainerCallback]:
             )
             continue
         found.append(Tracking(name, partial(OPENERS[name], logs, spec), report))
-    return found
+    return [Trackers(found)] if found else []
 
 
-class Tracking(TrainerCallback):
-    """Hands figures to `opened(step)`'s sink. Trackers hear of rank 0 alone."""
+class Trackers(TrainerCallback):
+    """Passes on what rank 0 logs. At the end all trackers together are given CLOSING_SECONDS."""
+
+    def __init__(self, told: Sequence["Tracking"]) -> None:
+        self._told = told
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for tracking in self._told if state.is_world_process_zero else ():
+            tracking.begin(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        for tracking in self._told:
+            tracking.put((figures, state.global_step))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        deadline = time.monotonic() + CLOSING_SECONDS
+        for tracking in self._told:
+            tracking.put(None)
+        for tracking in self._told:
+            tracking.end(deadline)
+
+
+class Tracking:
+    """One tracker: its queue, its thread, and whether it is off. `opened(step)` makes the sink, in the thread."""
 
     def __init__(self, name: str, opened: Callable[[int], Sink], report: Reporter) -> None:
         self._name, self._open, self._report = name, opened, report
@@ -57,31 +81,26 @@ class Tracking(TrainerCallback):
         self._thread: threading.Thread | None = None
         self._fault: str | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        self._thread = threading.Thread(target=self._tell, args=(state.global_step,), name=self._name, daemon=True)
+    def begin(self, step: int) -> None:
+        self._thread = threading.Thread(target=self._tell, args=(step,), name=self._name, daemon=True)
         self._thread.start()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        figures = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
-        self._put((figures, state.global_step))
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._put(None)
-        if self._thread is not None:
-            self._thread.join(CLOSING_SECONDS)
-            if self._thread.is_alive():
-                self._off(f"it did not end within {CLOSING_SECONDS:g} s")
-        self._say()
-
-    def _put(self, item: tuple[Figures, int] | None) -> None:
+    def put(self, item: tuple[Figures, int] | None) -> None:
+        """Figures and their step; None: there is no more. Never waits."""
         if self._thread is None:
             return
         try:
             self._waiting.put_nowait(item)
         except queue.Full:
             self._off("it does not keep up")
+        self._say()
+
+    def end(self, deadline: float) -> None:
+        """Waits until what was put is told, or until `deadline` (time.monotonic)."""
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+            if self._thread.is_alive():
+                self._off(f"it did not end within {CLOSING_SECONDS:g} s")
         self._say()
 
     def _tell(self, step: int) -> None:
@@ -127,7 +146,12 @@ class _Wandb:
 
         logs.mkdir(parents=True, exist_ok=True)
         project = os.environ.get("WANDB_PROJECT", "refit")
-        self._run = wandb.init(project=project, dir=str(logs), config=spec.params.model_dump(mode="json"))
+        self._run = wandb.init(
+            project=project,
+            dir=str(logs),
+            config=_config(spec),
+            settings=wandb.Settings(console="off", silent=True),
+        )
 
     def log(self, figures: Figures, step: int) -> None:
         self._run.log({_tag(name): value for name, value in figures.items()}, step=step)
@@ -137,17 +161,20 @@ class _Wandb:
 
 
 class _MLflow:
-    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are the worker's environment's; without the first, files."""
+    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are the worker's environment's; without the first it is off."""
 
-    def __init__(self, logs: Path, spec: Spec, _step: int) -> None:
+    def __init__(self, _logs: Path, spec: Spec, _step: int) -> None:
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or (logs / "mlruns").as_uri())
+        server = os.environ.get("MLFLOW_TRACKING_URI")
+        if not server:
+            raise ValueError("MLFLOW_TRACKING_URI names no server")
+        self._client = MlflowClient(server)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "refit")
         known = self._client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self._client.create_experiment(name)
         self._run = self._client.create_run(experiment).info.run_id
-        for key, value in spec.params.model_dump(mode="json").items():
+        for key, value in _config(spec).items():
             self._client.log_param(self._run, key, str(value)[:500])
 
     def log(self, figures: Figures, step: int) -> None:
@@ -156,6 +183,11 @@ class _MLflow:
 
     def close(self) -> None:
         self._client.set_terminated(self._run)
+
+
+def _config(spec: Spec) -> dict[str, Any]:
+    """What the training was told. Not who serves, judges or frees the GPU: that is nothing for a third party."""
+    return spec.params.model_dump(mode="json", exclude={"serve", "evaluate", "gpu", "export", "stages"})
 
 
 def _tag(name: str) -> str:

@@ -1,3 +1,4 @@
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,11 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"\x01" * 9)] ^= 0xFF
     path.write_bytes(content)
+
+
+def emptied(at: Path) -> None:
+    shutil.rmtree(at)
+    at.mkdir()
 
 
 WAYS: list[Callable[[Path], object]] = [

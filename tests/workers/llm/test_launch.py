@@ -35,6 +35,7 @@ def gone(pids: list[int], seconds: float = 10) -> bool:
     return not left
 
 
+@pytest.mark.slow
 def test_processes_train_together_and_rank_0_tells(tmp_path: Path) -> None:
     run = run_of(conversations(), tmp_path, processes=2, epochs=3)
     figures = launch.train(run, "tests.workers.llm.launched", spec_of(run, does="add"))

@@ -30,7 +30,8 @@ def test_the_adapter_is_that_of_a_bare_trl_script_bit_by_bit(tmp_path: Path, bas
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     run = run_of(conversations(), tmp_path, lora={"r": 4, "lora_alpha": 8, "lora_dropout": 0.1})
     ours = trained(run)
@@ -41,7 +42,7 @@ def test_the_adapter_is_that_of_a_bare_trl_script_bit_by_bit(tmp_path: Path, bas
         }
         for row in run.data.table("train").to_pylist()
     ]
-    bare = SFTTrainer(
+    bare: Any = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(base, dtype="float32"),
         args=SFTConfig(
             output_dir=str(tmp_path / "bare"), seed=7, data_seed=7, num_train_epochs=1, per_device_train_batch_size=2,
@@ -169,7 +170,28 @@ def test_early_stopping_keeps_the_best_checkpoint(tmp_path: Path) -> None:
     assert any(re.fullmatch(r"step \d+ of 140, .* left", told["note"]) for told in news_of(run).of("progress"))
 
 
-def test_packed_rows_do_not_see_their_neighbours_and_keep_the_stages(tmp_path: Path) -> None:
+def rows_told_apart(run: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows begin in each batch that the trainer gives to the model."""
+    begun: list[int] = []
+    load = training.load_policy
+
+    def watched(spec: Any) -> Any:
+        model = load(spec)
+
+        def saw(module: Any, _: Any, given: dict[str, Any]) -> None:
+            if module.training:
+                begun.append(int((given["position_ids"] == 0).sum()))
+
+        model.register_forward_pre_hook(saw, with_kwargs=True)
+        return model
+
+    monkeypatch.setattr(training, "load_policy", watched)
+    return begun
+
+
+def test_packed_rows_do_not_see_their_neighbours_and_keep_the_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     column = [("hard", "easy")[row % 2] for row in range(40)]
@@ -189,7 +211,9 @@ def test_packed_rows_do_not_see_their_neighbours_and_keep_the_stages(tmp_path: P
     begins, length = first["seq_lengths"][0], first["seq_lengths"][1]
     alone = model(input_ids=torch.tensor([first["input_ids"][begins : begins + length]])).logits[0]
     assert torch.allclose(together[begins : begins + length], alone, atol=1e-4)
+    begun = rows_told_apart(run, monkeypatch)
     assert trained(run).figures["steps"] == -(-len(packed) // 2)
+    assert sum(begun) == 28
 
 
 def test_a_step_that_wants_more_rows_than_there_are_is_refused_with_the_figures(tmp_path: Path) -> None:
