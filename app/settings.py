@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     # Language models
     llama_threads: int | None = Field(None, ge=1, description="cores of one version that llama.cpp runs; default half")
     ollama_url: str = Field("http://127.0.0.1:11434", description="the Ollama of versions that name no other")
+    ollama_namespace: str = Field(
+        "refit",
+        pattern=r"^[a-z0-9_][a-z0-9_-]{0,30}$",
+        description="of our tags there; one for each Refit that shares it",
+    )
 
     # Monitoring
     counting: Literal["on", "off"] = Field("on", description="off: answers are neither counted nor kept for feedback")

@@ -7,8 +7,8 @@ nothing behind, and two that tick at once are one.
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -18,6 +18,7 @@ from app.monitoring.checks import check_due
 from app.queue import Bell
 from app.records import retention
 from app.records.tidy import tidy
+from app.registry import borrowed
 from app.registry.promotion import promote
 from app.settings import Settings
 from app.training.schedule import fire_due
@@ -32,6 +33,8 @@ Done = TypeVar("Done")
 EVERY_SECONDS = 1.0
 # Turns between two looks at what has grown old.
 TIDY_EVERY = 60
+# The same, between two looks at what Ollama has of ours.
+BORROWED_EVERY = 300
 # Any numbers will do, as long as nothing else in this database takes the same ones.
 LOCK, WATCH_LOCK = 7_283_641, 7_283_642
 
@@ -67,9 +70,17 @@ async def _keep_house(sessions: async_sessionmaker[AsyncSession], settings: Sett
             await _try(sessions, lambda session: tidy(session, settings))
         if gone := await _try(sessions, lambda session: retention.run_hourly(session, settings)):
             # Gigabytes may go: no other chore waits for them.
-            removing.add(task := asyncio.create_task(retention.remove_folders(gone)))
-            task.add_done_callback(removing.discard)
+            _beside(removing, retention.remove_folders(gone))
+        if turn % BORROWED_EVERY == 0:
+            found = await _try(sessions, lambda session: borrowed.needed(session, settings))
+            if found and found.tags:
+                _beside(removing, borrowed.take_away(found))
         await asyncio.sleep(EVERY_SECONDS)
+
+
+def _beside(running: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    running.add(task := asyncio.create_task(work))
+    task.add_done_callback(running.discard)
 
 
 async def _try(

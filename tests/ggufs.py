@@ -14,6 +14,7 @@ import pytest
 
 from app.runtimes.chat import Card, Message
 from app.runtimes.schema import CHAT_SCHEMA
+from app.settings import settings
 from benchmarks.llm.tiny import CHATML, base_model
 
 # Its tokenizer is its own, so that llama.cpp's converter has to be told which one to take it for.
@@ -86,8 +87,10 @@ def write_artifact(folder: Path, card: Card | None = None, **files: Any) -> Path
 def _convert(source: Path, target: Path) -> None:
     if importlib.util.find_spec("workers.llm.converter"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("GGUF_PRE_FALLBACK", PRE_TOKENIZER["GGUF_PRE_FALLBACK"])
+            patch.setenv("REFIT_GGUF_PRE_FALLBACK", "qwen2")
+            settings.cache_clear()
             importlib.import_module("workers.llm.converter").convert(source, target, "q8_0")
+        settings.cache_clear()
         return
     if "REFIT_LLAMA_CPP_DIR" not in os.environ:
         pytest.skip("REFIT_LLAMA_CPP_DIR names no llama.cpp, whose converter makes the GGUF")

@@ -15,6 +15,7 @@ from typing import Any
 import xllamacpp
 
 PR_SET_PDEATHSIG = 1
+HTTP_THREADS = 64
 
 
 def main() -> None:
@@ -56,6 +57,8 @@ def _serve(told: dict[str, Any]) -> Any:
         cpu.n_threads = told["threads"]
         cpu.poll = 0  # idle threads sleep: the API and other versions use the same cores
     params.offline, params.ui, params.endpoint_slots, params.verbosity = True, False, False, 1
+    # A connection keeps a thread, also while it waits for a place, or idles.
+    params.n_threads_http = told["at_once"] + HTTP_THREADS
     # Prompts of earlier conversations would take up to 8 GiB of the API's memory.
     params.cache_ram_mib = 0
     # Answers are text as the model wrote it: no thoughts or tool calls are taken out, and nothing but temperature and

@@ -1,5 +1,7 @@
 """Asking a server in OpenAI's protocol, by blocking calls."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -17,12 +19,12 @@ def client() -> httpx.Client:
 
 def post(http: httpx.Client, url: str, headers: tuple[tuple[str, str], ...], body: dict[str, Any]) -> dict[str, Any]:
     """The answer to a POST of JSON. Raises Down, or ValueError where the server says that the request is wrong."""
-    return _answer(http, http.build_request("POST", url, json=body, headers=dict(headers)))
+    return answer(http, http.build_request("POST", url, json=body, headers=dict(headers)))
 
 
 def get(http: httpx.Client, url: str, headers: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
     """The answer to a GET. Raises Down, or ValueError where the server says that the request is wrong."""
-    return _answer(http, http.build_request("GET", url, headers=dict(headers)))
+    return answer(http, http.build_request("GET", url, headers=dict(headers)))
 
 
 def complete(
@@ -53,22 +55,35 @@ def chat_body(upstream: Upstream, card: Card, conversation: Conversation, sampli
     return {"model": upstream.model, "messages": messages} | drawn | ({"stop": stop} if stop else {})
 
 
-def _answer(http: httpx.Client, request: httpx.Request) -> dict[str, Any]:
-    try:
+def answer(http: httpx.Client, request: httpx.Request) -> dict[str, Any]:
+    """The JSON of an answer; {} where it has none. Raises Down, or ValueError where the request is wrong."""
+    with reached():
         response = http.send(request)
+    check(response)
+    try:
+        told: dict[str, Any] = response.json() if response.content else {}
+    except ValueError as error:
+        raise Down("The server's answer is not JSON.") from error
+    return told
+
+
+@contextmanager
+def reached() -> Iterator[None]:
+    """Makes Down of what httpx raises where nobody answers."""
+    try:
+        yield
     except httpx.TransportError as error:
         raise Down(f"The server does not answer ({type(error).__name__}).") from error
     except RuntimeError as error:  # httpx's word for a client that was closed meanwhile
         raise Down("The server was ended.") from error
+
+
+def check(response: httpx.Response) -> None:
+    """Raises ValueError for 400, which says that the request is wrong, and Down for other errors."""
     if response.status_code == 400:
         raise ValueError(_said(response))
     if response.is_error:
         raise Down(f"The server answers {response.status_code}: {_said(response)}")
-    try:
-        told: dict[str, Any] = response.json()
-    except ValueError as error:
-        raise Down("The server's answer is not JSON.") from error
-    return told
 
 
 def _said(response: httpx.Response) -> str:

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -15,7 +16,7 @@ import pytest
 
 from app import runtimes
 from app.runtimes import _supervised
-from app.runtimes.chat import GREEDY, Completion, Down, Sampling
+from app.runtimes.chat import GREEDY, Down, Sampling
 from app.runtimes.llama_cpp import LlamaCpp, load
 from benchmarks.llm.tiny import base_model, pairs
 from tests.ggufs import asked, tiny_card, write_artifact
@@ -23,6 +24,7 @@ from tests.ggufs import asked, tiny_card, write_artifact
 LOADER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from app.runtimes.llama_cpp import load
 loaded = load(Path(sys.argv[1]))
 print(loaded.pid, flush=True)
@@ -60,8 +62,8 @@ def test_it_answers_tokenizes_and_judges_as_the_model_that_it_was_made_of(loaded
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(base_model())
-    model = AutoModelForCausalLM.from_pretrained(base_model(), dtype=torch.float32)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base_model())
+    model: Any = AutoModelForCausalLM.from_pretrained(base_model(), dtype=torch.float32)
     for question, _ in pairs()[::19]:
         prompt = tokenizer.apply_chat_template(asked(question), add_generation_prompt=True, return_dict=False)
         with torch.no_grad():
@@ -87,20 +89,14 @@ def test_an_answer_is_cut_where_the_caller_says_and_a_prompt_beyond_the_context_
         loaded.complete(asked("plus " * 300), GREEDY)
 
 
-def test_answers_written_side_by_side_each_have_the_whole_context(loaded: LlamaCpp) -> None:
-    # 200 of 256 tokens: more than half, which is what two would have that shared one context.
-    longest = asked("2 " * 90 + "What is 2 plus 3?")
-    assert 128 < len(loaded.prompt_tokens(longest)) < 250
-    answers: list[Completion] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(loaded.complete(longest, Sampling(max_tokens=2))))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(answers) == 4
+def test_answers_written_side_by_side_each_have_the_whole_context(tmp_path: Path) -> None:
+    loaded = load(write_artifact(tmp_path / "artifact", tiny_card(context=512)))
+    longest = asked("2 " * 190 + "What is 2 plus 3?")
+    assert 300 < len(loaded.prompt_tokens(longest)) < 500, "no more than two would have that shared one context"
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: loaded.complete(longest, Sampling(max_tokens=2)), range(4)))
+    assert [answer.completion_tokens for answer in answers] == [2] * 4
+    loaded.close()
 
 
 def test_the_system_prompt_of_the_card_stands_before_whoever_sends_none(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ class Serve(Params):
     by: Literal["llama_cpp", "ollama", "openai"] = "llama_cpp"
     url: str | None = Field(None, description="of ollama and openai  [REFIT_OLLAMA_URL]")
     model: str | None = Field(None, description="of openai: its name there; of strategy pull: what is pulled")
+    pull_minutes: float = Field(10, gt=0, le=1_440, description="of strategy pull: after that it is given up")
     key: str | None = Field(
         None, pattern=r"^env:[A-Za-z_]\w*$", description="env:NAME of API's and worker's environment"
     )

@@ -31,12 +31,14 @@ def train(run: Run) -> Candidate | None:
 
     Raises PipelineError: insufficient_data, rows_truncated, base_unavailable, batch_too_large, not_converged,
     out_of_memory, gpu_busy, merge_mismatch, nothing_generated, conversion_failed, export_mismatch, modelfile_differs,
-    disk_full, stage_missing; of a pull: pull_failed.
+    disk_full, stage_missing; of a pull: pull_unnamed, pull_failed, pull_timeout.
     """
-    from workers.llm import export, gpu, pull
+    from workers.llm import pull
 
     if run.strategy == "pull":
         return pull.fetch(run)
+    from workers.llm import export, gpu
+
     done: dict[str, Done] = {}
     with gpu.borrowed(run, trains=not TRAINING.isdisjoint(road(run))):
         for name in road(run):
@@ -46,6 +48,10 @@ def train(run: Run) -> Candidate | None:
 
 def plan(run: Run) -> dict[str, Any]:
     """What a training would do, for a dry run: parameters, steps, tokens, rows cut, memory against what is free."""
+    from workers.llm import pull
+
+    if run.strategy == "pull":
+        return pull.plan(run)
     from workers.llm import plan as planning
 
     return planning.plan(run) | {"stages": [*road(run), *(name for name in STAGES if name not in OURS)]}
