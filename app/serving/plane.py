@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -61,10 +61,7 @@ class Attendance:
                 raise ClientDisconnect
             raise Leaving if self._over.done() else TookTooLong
         finally:
-            doing.cancel()
-            gone.cancel()
-            await asyncio.wait((doing, gone))
-            _look_at(doing)
+            await give_up((doing, gone))
             # An error that is raised holds this frame: were it to hold the error, a version would stay in memory.
             del doing, waited
 
@@ -78,10 +75,14 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """Whatever it failed with meanwhile, nobody asks any more."""
-    if not task.cancelled():
-        task.exception()
+async def give_up(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels them and waits for their end. Whatever one has failed with meanwhile, nobody asks any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
 
 
 @dataclass(frozen=True, slots=True)

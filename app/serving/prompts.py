@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 import orjson
 from starlette.types import Receive
 
-from app.errors import Invalid, RefitError
+from app.errors import Invalid
 from app.express import Answer
 from app.http import Headers
 from app.runtimes.chat import Completion, Message, Sampling
-from app.serving.plane import Serving, TookTooLong
+from app.serving.plane import Serving, TookTooLong, give_up
 from app.serving.target import Asked
 from app.serving.texts import Turn
 
@@ -34,14 +34,14 @@ async def complete(serving: Serving, asked: Asked, began: float, receive: Receiv
 async def _completed(turn: Turn, rows: Sequence[list[Message]]) -> list[Completion]:
     answers: dict[int, Completion] = {}
     waiting = iter(enumerate(rows))
-    writers = [_write(turn, waiting, answers) for _ in range(min(len(rows), turn.generator.at_once))]
+    at_once = min(len(rows), turn.generator.at_once)
+    writers = [asyncio.create_task(_write(turn, waiting, answers)) for _ in range(at_once)]
     try:
-        async with asyncio.TaskGroup() as group:
-            for writer in writers:
-                group.create_task(writer)
-    except* RefitError as failures:
-        # The first one is why the others were given up.
-        raise _plain(failures) from None
+        await asyncio.gather(*writers)
+    finally:
+        await give_up(writers)
+        # As in Attendance.attend; a group's error and the one in it would hold each other, too.
+        del writers
     return [answers[row] for row in range(len(rows))]
 
 
@@ -56,12 +56,6 @@ async def _write(turn: Turn, waiting: Iterator[tuple[int, list[Message]]], answe
         except Invalid as error:
             details = error.details | {"errors": [{"row": row, "column": None, "message": error.message}]}
             raise Invalid(f"Row {row}: {error.message}", code=error.code, remedy=error.remedy, **details) from None
-
-
-def _plain(failures: BaseExceptionGroup[RefitError]) -> RefitError:
-    first = failures.exceptions[0]
-    assert isinstance(first, RefitError)
-    return first
 
 
 def _body(turn: Turn, request: str, completions: Sequence[Completion]) -> bytes:
