@@ -141,7 +141,8 @@ def test_a_killed_attempt_goes_on_with_the_answers_that_it_had(tmp_path: Path) -
     found = tutor.run(leaves(), fence=2)
     told = re.search(r"(\d+) of (\d+) answers are to be written, (\d+) likelihoods", tutor.log)
     assert told is not None
-    assert int(told[1]) + int(told[3]) == int(told[2]) + 8 - had < 40 - 13
+    assert had >= 14
+    assert int(told[1]) + int(told[3]) == int(told[2]) + 8 - had
     same = ("exact_match", "token_f1", "perplexity", "bleu")
     assert {n: found["metrics"][n] for n in same} == {n: pytest.approx(untouched["metrics"][n]) for n in same}
 

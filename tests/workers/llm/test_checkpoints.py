@@ -21,11 +21,6 @@ def checkpoint(folder: Path, step: int) -> Path:
     return made
 
 
-def emptied(at: Path) -> None:
-    for file in at.iterdir():
-        file.unlink()
-
-
 def cut(path: Path, by: int = 1) -> None:
     path.write_bytes(path.read_bytes()[:-by])
 
