@@ -131,7 +131,7 @@ async def test_a_job_that_made_no_version_has_a_record_as_well(sessions: Maker, 
         await trigger(session, config, "fraud")
     record = await told(sessions, 1)
     assert (record["version"], record["evaluation"], record["swap"]) == (None, None, None)
-    assert markdown(record).count("Nothing to tell.") == 3
+    assert markdown(record).count("Nothing to tell.") == 4
 
 
 async def test_it_is_json_or_markdown_as_the_caller_wants(
