@@ -79,7 +79,8 @@ def publish_chat(store: Path, folder: Path, *, number: int = 1, context: int = 2
 @contextlib.asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[tuple[str, Server]]:
     """The application behind the real server in this process; httpx's own transport would hold a stream back."""
-    with socket.socket() as held:
+    # By its protocol asyncio knows that it may send small parts at once.
+    with socket.socket(proto=socket.IPPROTO_TCP) as held:
         held.bind(("127.0.0.1", 0))
         server = Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="none", proxy_headers=False))
         serving = asyncio.create_task(server._serve([held]))

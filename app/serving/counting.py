@@ -201,6 +201,10 @@ class Ledger:
             self._missed.requests += 1
             self._missed.invalid += 1
 
+    @property
+    def has_drawn(self) -> bool:
+        return bool(self._exchanges)
+
     def drawn(self) -> list[tuple[str, Exchange]]:
         """The exchanges that were drawn for the log since, by request."""
         with self._lock:
@@ -290,7 +294,8 @@ class Counting:
             if not counted and time.monotonic() - ledger.idle_since > IDLE_SECONDS:
                 self._ledgers.pop(ledger.key, None)
                 ledger.is_forgotten = True
-        return [(ledger, counted) for ledger, counted in found if counted]
+        # An exchange may have come between its count, which was told before, and now.
+        return [(ledger, counted) for ledger, counted in found if counted or ledger.has_drawn]
 
     def _full(self) -> None:
         self.when_full()

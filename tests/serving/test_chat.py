@@ -324,6 +324,7 @@ async def test_a_canary_answers_its_share_of_the_callers_and_a_watch_looks_at_wh
 async def test_chats_are_counted_kept_and_judged_like_any_answer(
     client: httpx.AsyncClient, talk: openai.AsyncOpenAI, api: FastAPI, session: AsyncSession, active: int
 ) -> None:
+    await api.state.directions.read()  # which requests are drawn for the log
     whole = await talk.chat.completions.create(model="qa", messages=asked(SUM))
     chunks = [c async for c in await talk.chat.completions.create(model="qa", messages=asked(CAPITAL), stream=True)]
     batch = (await client.post("/predict/batch", json={"model": "qa", "instances": [SUM, CAPITAL]})).json()
