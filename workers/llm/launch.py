@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from workers.llm.training import Spec, world_size
+from workers.llm.training import Spec, quiet, world_size
 from workers.ml import memory
 from workers.pipeline import OutOfMemory, PipelineError, Run
 
@@ -153,6 +153,7 @@ def main(folder: Path) -> None:
     """One of the processes."""
     rank = int(os.environ.get("RANK") or 0)
     hold(folder / "lifeline")
+    quiet()
     told = orjson.loads((folder / "spec.json").read_bytes())
     spec = Spec.read(orjson.dumps(told["spec"]))
     with (folder / "news").open("wb", buffering=0) as news:

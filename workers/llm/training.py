@@ -53,7 +53,6 @@ class Spec:
 def spec_of(run: Run, done: Mapping[str, Done], folder: Path, *, adapter: Path | None = None, **extra: Any) -> Spec:
     """A stage's Spec: the base that `prepare` resolved, and its rows."""
     prepared = done["prepare"]
-    quiet()
     return Spec(
         params=effective(run.params, run.memory_scale),
         base=bases.of(run, prepared.figures),

@@ -29,16 +29,20 @@ TRAINING = frozenset({"sft", "preference"})
 def train(run: Run) -> Candidate | None:
     """None where only stages before `export` were asked for.
 
-    Raises PipelineError: insufficient_data, rows_truncated, base_unavailable, batch_too_large, not_converged,
-    out_of_memory, gpu_busy, merge_mismatch, nothing_generated, conversion_failed, export_mismatch, modelfile_differs,
-    disk_full, stage_missing; of a pull: pull_unnamed, pull_failed, pull_timeout.
+    Raises PipelineError. Of rows and base: insufficient_data, rows_truncated, sequence_too_long, curriculum_mismatch,
+    preference_data_unfit, reward_without_reference, base_unavailable, chat_template_missing, chat_template_refuses,
+    adapter_mismatch. Of a training: batch_too_large, batch_indivisible, quantized_needs_gpu, too_many_processes,
+    launch_failed, not_converged, judge_unreachable, out_of_memory, gpu_busy, stop_command_failed. Of what is exported:
+    merge_mismatch, nothing_generated, converter_missing, conversion_failed, export_mismatch, modelfile_missing,
+    modelfile_differs, disk_full. Of stages: stage_missing. Of a pull: pull_unnamed, pull_failed, pull_timeout.
     """
     from workers.llm import pull
 
     if run.strategy == "pull":
         return pull.fetch(run)
-    from workers.llm import export, gpu
+    from workers.llm import export, gpu, training
 
+    training.quiet()
     done: dict[str, Done] = {}
     with gpu.borrowed(run, trains=not TRAINING.isdisjoint(road(run))):
         for name in road(run):
@@ -62,7 +66,8 @@ def road(run: Run) -> list[str]:
     on = [name for name in OURS if name in run.params.stages and (name != "preference" or run.preference is not None)]
     if run.stages is None or not run.stages <= set(OURS):
         return on
-    return on[: max(on.index(name) for name in run.stages if name in on) + 1]
+    last = max((on.index(name) for name in run.stages if name in on), default=len(on) - 1)
+    return on[: last + 1]
 
 
 def _stage(name: str) -> Stage:
