@@ -109,6 +109,12 @@ REFUSED: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str | None
 ]  # fmt: skip
 
 
+async def test_an_answer_follows_the_schema_that_the_caller_asks_for(talk: openai.AsyncOpenAI, active: int) -> None:
+    only: Any = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"enum": ["Oslo"]}}}
+    answer = await talk.chat.completions.create(model="qa", messages=asked(SUM), response_format=only)
+    assert answer.choices[0].message.content == '"Oslo"'
+
+
 async def test_what_cannot_be_answered_is_refused_as_openai_would_by_field_and_code(
     talk: openai.AsyncOpenAI, active: int
 ) -> None:
