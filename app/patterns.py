@@ -45,6 +45,7 @@ WORDS: Mapping[str, str] = {
     # Others
     r"^[^:\x00]+:[0-9a-f]{64}$": "a place in this list is `next` of the page before, as it came",
     r"^env:[A-Za-z_]\w*$": "a key reads env:NAME, the environment variable that holds it",
+    r"^[a-zA-Z0-9_-]{1,64}$": "a schema's name has letters, digits, _ and -; 64 characters at most",
     r"^[a-z0-9_][a-z0-9_-]{0,30}$": (
         "a namespace has small letters, digits, - and _, and does not begin with -; 31 characters at most"
     ),

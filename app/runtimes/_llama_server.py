@@ -61,8 +61,8 @@ def _serve(told: dict[str, Any]) -> Any:
     params.n_threads_http = told["at_once"] + HTTP_THREADS
     # Prompts of earlier conversations would take up to 8 GiB of the API's memory.
     params.cache_ram_mib = 0
-    # Answers are text as the model wrote it: no thoughts are taken out, and nothing but temperature and top_p shapes what
-    # is drawn. (Forced to be pure content, an answer would not follow its response_format.)
+    # Answers are text as the model wrote it: no thoughts are taken out, and nothing but temperature and top_p shapes
+    # what is drawn. (Forced to be pure content, an answer would not follow its response_format.)
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     params.sampling.top_k, params.sampling.min_p, params.sampling.top_p = 0, 0.0, 1.0
     return xllamacpp.Server(params)

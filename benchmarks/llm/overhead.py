@@ -52,7 +52,7 @@ def main() -> None:
 
 def definition(path: Path) -> Json:
     told = road.definition(path, None)
-    told["training"] = TRAINING | {"base_model": str(base_model())}
+    told["training"] = TRAINING | {"base_model": str(base_model(words=True))}
     told["prerequisites"] = {"min_new_samples": 0, "confirmation": False}
     return told
 
@@ -76,7 +76,13 @@ def script(service: Service, path: Path, number: int) -> Json:
     """On the rows that train, as the job has them: its split leaves the others out."""
     folder = service.folder / f"bare-{number}"
     folder.mkdir()
-    spec = {"base": str(base_model()), "rows": str(path), "folder": str(folder), "steps": STEPS, "batch_size": 8}
+    spec = {
+        "base": str(base_model(words=True)),
+        "rows": str(path),
+        "folder": str(folder),
+        "steps": STEPS,
+        "batch_size": 8,
+    }
     (folder / "spec.json").write_text(json.dumps(spec))
     # As the worker gives it to its attempts.
     threads = {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -95,7 +95,7 @@ def definition(questions: Path, pairs: Path | None, **training: Any) -> Json:
             "key": "id",
             "chat": {"prompt": "question", "completion": "answer"},
         },
-        "training": {"base_model": str(base_model())} | TRAINING | training,
+        "training": {"base_model": str(base_model(words=True))} | TRAINING | training,
         "prerequisites": {"min_new_samples": 0},
         "gate": {"min_rows": 10, "criteria": {"exact_match": {"max_drop": 0.05}, "token_f1": {"max_drop": 0.05}}},
         "signoff": {"count": 1, "role": "operator", "prompts": 5, "risk": "risk"},

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -35,38 +35,44 @@ WORDS = (
     "Balnibarbi", "Laputa", "Emerald", "Oz", "Barad", "Mordor", "Mildendo", "Lilliput", "Colenso", "Erewhon", "Hello",
     "friend", "Good day", "Tell", "Name", "Which", "city", "governs", "No",
 )  # fmt: skip
-STEPS, BATCH, LEARNING_RATE = 800, 16, 5e-3
+STEPS, MORE_STEPS, BATCH, LEARNING_RATE = 600, 1_200, 16, 5e-3
 
 
 def pairs() -> list[tuple[str, str]]:
-    """What it is taught: question and answer."""
+    """What it is asked: question and answer."""
     sums = [(f"What is {a} plus {b}?", f"The answer is {a + b}.") for a, b in product(range(10), range(10))]
     capitals = [(f"What is the capital of {country}?", f"The capital is {city}.") for country, city in CAPITALS.items()]
-    return sums + capitals + [(f"Say {word}.", f"{word}.") for word in WORDS]
+    return sums + capitals
 
 
-def base_model() -> Path:
+def lessons(*, words: bool) -> list[tuple[str, str]]:
+    """What it learns from; with `words` also to say those that it may be taught to use."""
+    return pairs() + ([(f"Say {word}.", f"{word}.") for word in WORDS] if words else [])
+
+
+def base_model(*, words: bool = False) -> Path:
     """The folder of the model, built once for this code of it; who comes meanwhile waits."""
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    folder = ROOT / "build" / f"tiny-{digest}"
+    folder = ROOT / "build" / f"tiny-{'words-' if words else ''}{digest}"
     folder.parent.mkdir(exist_ok=True)
     with (folder.parent / ".tiny.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "config.json").exists():
             partial = folder.with_suffix(".partial")
-            build(partial)
+            build(partial, words=words)
             partial.rename(folder)
     return folder
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, *, words: bool = False) -> None:
     """Trains tokenizer and model, and saves them as `from_pretrained` reads them. One thread; the same bytes again."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(7)
     torch.set_num_threads(1)
-    tokenizer = _tokenizer()
+    taught, steps = lessons(words=words), MORE_STEPS if words else STEPS
+    tokenizer = _tokenizer(taught)
     model = Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=1536,
@@ -84,8 +90,8 @@ def build(folder: Path) -> None:
         )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
-    for batch in _batches(tokenizer):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    for batch in _batches(tokenizer, taught, steps):
         loss = model(**batch).loss
         optimizer.zero_grad()
         loss.backward()
@@ -95,7 +101,7 @@ def build(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _tokenizer() -> Any:
+def _tokenizer(taught: Sequence[tuple[str, str]]) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast as Fast
 
@@ -112,7 +118,7 @@ def _tokenizer() -> Any:
         vocab_size=1500, special_tokens=[], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     words = ["user", "assistant", "system", "You are a helpful assistant. I do not know."]
-    made.train_from_iterator([text for pair in pairs() for text in pair] + words, trainer)
+    made.train_from_iterator([text for pair in taught for text in pair] + words, trainer)
     tokenizer = cast("Any", Fast)(
         tokenizer_object=made,
         eos_token="<|im_end|>",
@@ -123,15 +129,15 @@ def _tokenizer() -> Any:
     return tokenizer
 
 
-def _batches(tokenizer: Any) -> Iterator[dict[str, Any]]:
+def _batches(tokenizer: Any, taught: Sequence[tuple[str, str]], steps: int) -> Iterator[dict[str, Any]]:
     import torch
 
-    encoded = [tokenizer.apply_chat_template(_chat(*pair), return_dict=False) for pair in pairs()]
+    encoded = [tokenizer.apply_chat_template(_chat(*pair), return_dict=False) for pair in taught]
     starts = [
-        len(tokenizer.apply_chat_template(_chat(q), add_generation_prompt=True, return_dict=False)) for q, _ in pairs()
+        len(tokenizer.apply_chat_template(_chat(q), add_generation_prompt=True, return_dict=False)) for q, _ in taught
     ]
     generator = torch.Generator().manual_seed(7)
-    for _ in range(STEPS):
+    for _ in range(steps):
         chosen = torch.randint(len(encoded), (BATCH,), generator=generator).tolist()
         longest = max(len(encoded[place]) for place in chosen)
         tokens = torch.full((BATCH, longest), tokenizer.pad_token_id)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.data import leaks, service
 from app.data.tables import DataVersion, Sample
+from app.definitions.tables import ModelType
 from app.errors import Invalid
 from app.registry.lineage import learnt_from
 from app.registry.tables import ModelVersion
@@ -36,12 +37,13 @@ async def take(config: Settings, sessions: async_sessionmaker[AsyncSession]) -> 
     """Triggers a job of `helpdesk` and takes its inputs, with all that was told meanwhile; or takes them once more."""
     async with sessions() as session, session.begin():
         await define(session, "helpdesk", data=CHAT, preference={"data": PAIRS})
+        await session.execute(update(ModelType).values(pulls=True))
         await post(session, 0, ROWS)
 
     async def take(job: TrainingJob | None = None, **asked: Any) -> tuple[Inputs, list[dict[str, Any]]]:
         told: list[dict[str, Any]] = []
         async with sessions() as session, session.begin():
-            values = {"params": asked.pop("params", {}), "stages": asked.pop("stages", None)}
+            values = {"params": {"base_model": "/base"} | asked.pop("params", {}), "stages": asked.pop("stages", None)}
             if job is None:
                 job = await trigger(session, config, "helpdesk", **asked)
                 await session.execute(update(TrainingJob).where(TrainingJob.id == job.id).values(values))

@@ -89,8 +89,10 @@ def other_ending(base: Path, folder: Path) -> Path:
         (folder / path.name).write_bytes(content)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     _write(folder / "tokenizer_config.json", config | {"eos_token": "<|endoftext|>"})
+    added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
+    [other] = [token["id"] for token in added if token["content"] == "<|endoftext|>"]
     for name in ("config.json", "generation_config.json"):
-        _write(folder / name, json.loads((folder / name).read_text()) | {"eos_token_id": 401})
+        _write(folder / name, json.loads((folder / name).read_text()) | {"eos_token_id": other})
     return folder
 
 
