@@ -49,13 +49,13 @@ async def sign(
     """
     asked = await _asked(session, model)
     version = await get_version(session, model, number)
+    evaluation, digest = await _evaluation(store, version)
     if not reviewer.may(Role(asked.role)):
         raise Forbidden(
             f"A sign-off of {model} needs the role {asked.role}; the key {reviewer.id} has "
             f"{', '.join(sorted(reviewer.roles))}.",
             remedy="The definition's signoff.role says who signs off.",
         )
-    evaluation, digest = await _evaluation(store, version)
     if said.evaluation != digest:
         raise Refused(
             f"What was read is not the evaluation that version {number} of {model} has.",

@@ -54,7 +54,7 @@ FIELDS: dict[str, Any] = {
     "a penalty beyond two": {"presence_penalty": 2.5},
     "more logprobs than there are": {"top_logprobs": 21},
     "a stream that is neither": {"stream": "@mark@"},
-    "an option of a stream": {"stream_options": {"@mark@": 1}},
+    "an option of a stream": {"stream_options": {"nobody_knows_this": "@mark@"}},
     "a form of answers": {"response_format": {"type": "@mark@"}},
     "a schema without a name": {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
     "a schema that is a text": {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": ""}}},
