@@ -127,7 +127,7 @@ def _version() -> tuple[Loaded, Batch, Any]:
     edges = np.linspace(-1.3, 1.3, 9).astype(np.float32).tolist()
     told = {"kind": "numeric", "edges": edges, "counts": [1] * 10, "missing": 0}
     profile = {"columns": dict.fromkeys(names, told), "heads": {}}
-    predictor = cast("Any", type("OfTheBenchmark", (), {"schema": schema})())
+    predictor = cast("Any", type("OfTheBenchmark", (), {"schema": schema, "is_quick": True})())
     positive = random.random((BATCH, 1), np.float32)
     predictions = (decide(np.hstack([1 - positive, positive]), head),)
     batch = Batch(random.normal(size=(BATCH, COLUMNS)).astype(np.float32), np.empty((BATCH, 0), np.object_))
