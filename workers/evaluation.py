@@ -186,13 +186,9 @@ def _plain(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, float) and not np.isfinite(value):
         return None
-    return (
-        value.isoformat()
-        if isinstance(value, (date, datetime))
-        else value
-        if isinstance(value, (int, float, bool)) or value is None
-        else str(value)
-    )
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    return value if isinstance(value, (int, float, bool, type(None))) else str(value)
 
 
 def _notes(run: Run, mine: Scores, theirs: Scores | str | None, known: Seen) -> list[str]:

@@ -7,6 +7,7 @@ the pipe, and the supervisor writes it under the claim's fence.
 import asyncio
 import errno
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def run(job_id: int, fence: int, tell: Callable[[dict[str, Any]], None]) -> Outc
     except OSError as error:
         traceback.print_exc()
         if error.errno == errno.ENOSPC:
-            return _failed("disk_full", f"No space is left: {error}.", "Free space in REFIT_STORE_DIR, then resume.")
+            return _failed_for_space(error)
         return _failed("io_error", str(error), "Check the disk and the network, then resume the job.")
     except OperationalError:
         raise
@@ -77,6 +78,14 @@ def _failed(code: str, message: str, remedy: str) -> Outcome:
 def _failed_for_memory() -> Outcome:
     error = OutOfMemory("The attempt ran out of memory.")
     return _failed(error.code, error.message, error.remedy)
+
+
+def _failed_for_space(error: OSError) -> Outcome:
+    left = shutil.disk_usage(settings().store).free >> 20
+    message = f"No space is left in {settings().store} ({left} MiB are free): {error}."
+    return _failed(
+        "disk_full", message, "Free space in REFIT_STORE_DIR, then resume the job: its checkpoints are kept."
+    )
 
 
 def main() -> None:

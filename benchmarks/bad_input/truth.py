@@ -2,12 +2,12 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from app.cli.embedded.folder import LOOPBACK, Servers
-from app.cli.embedded.postgres import DATABASE, USER
+from benchmarks import postgres
 
 # Rows that replicas and workers renew by themselves.
 HEARTBEATS = frozenset({"replica_slots", "workers", "model_types"})
@@ -17,13 +17,11 @@ COUNTED = frozenset({"traffic", "traffic_layouts", "answer_blocks", "mirrored", 
 
 def truth(folder: Path) -> dict[str, str]:
     """{table: digest of its rows} of the service in `folder`."""
-    servers = Servers.model_validate_json((folder / "servers.json").read_bytes())
-    password, port = servers.postgres_password, servers.postgres_port
-    with psycopg.connect(dbname=DATABASE, user=USER, host=LOOPBACK, port=port, password=password) as connection:
+    with postgres.connect(folder) as connection:
         named = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         return {name: _digest(connection, name) for (name,) in sorted(named) if name not in HEARTBEATS | COUNTED}
 
 
-def _digest(connection: psycopg.Connection[tuple[str]], table: str) -> str:
+def _digest(connection: psycopg.Connection[tuple[Any, ...]], table: str) -> str:
     query = sql.SQL("SELECT t::text FROM {} t ORDER BY 1").format(sql.Identifier(table))
     return hashlib.sha256("\n".join(row for (row,) in connection.execute(query)).encode()).hexdigest()

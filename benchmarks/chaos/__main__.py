@@ -7,10 +7,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from benchmarks import disks
 from benchmarks.chaos import laws, truth
 from benchmarks.chaos.clients import Crowd
 from benchmarks.chaos.faults import FAULTS
-from benchmarks.chaos.faults.machine import lacks_mounts, small_disk
 from benchmarks.chaos.history import POSTGRES, History, now
 from benchmarks.chaos.house import JOB_LEASE_SECONDS, furnished
 from benchmarks.chaos.laws.predictions import excused
@@ -28,6 +28,7 @@ BATCHES = (slice(0, 20), slice(200, 240), slice(0, 400))
 # From the moment a worker is lost: its lease runs out, the sweep comes, a worker claims.
 RUNS_AGAIN_SECONDS = JOB_LEASE_SECONDS + 5
 MOST_PRINTED = 20
+DISK_BYTES = 128 * 2**20
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     arguments.add_argument("faults", type=int, nargs="?", default=DEFAULT_FAULTS)
     arguments.add_argument("--seed", type=int, default=DEFAULT_SEED)
     asked = arguments.parse_args()
-    lacks_mounts()  # asked while this is the only thread
+    disks.lacks_mounts()  # asked while this is the only thread
     with report("chaos") as told:
         asyncio.run(chaos(told, asked.faults, asked.seed))
 
@@ -51,7 +52,7 @@ async def chaos(told: Report, count: int, seed: int) -> None:
         data = breast_cancer(folder / "tumours.csv")
         rows = features(data)
         batches = [rows[part] for part in BATCHES]
-        with small_disk(folder / "store"):
+        with disks.small_disk(folder / "store", DISK_BYTES):
             async with furnished(folder, history) as house:
                 began = now()
                 await live_through(Crowd(house, batches, seed), data, planned)

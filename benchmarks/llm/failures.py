@@ -1,16 +1,12 @@
-"""What goes wrong with a language model ends in a named error with its remedy, and the slots stay as they were."""
+"""Rows, a definition or a judge that do not do end in a named error with its remedy, the slots as they were."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from app.cli.client import Json
 from benchmarks.llm import rows
 from benchmarks.llm.road import MODEL, definition
-from benchmarks.llm.tiny import base_model
 from benchmarks.report import Report, progress
 from benchmarks.service import Service
 
@@ -72,32 +68,12 @@ def tell(service: Service, told: Report) -> None:
 
 def error_of(service: Service, situation: Situation) -> Json:
     """How the job ended, or how it was refused."""
+    return service.wait_for(trigger(service, situation))["error"] or {"code": "completed", "message": "", "remedy": ""}
+
+
+def trigger(service: Service, situation: Situation) -> int:
     questions = rows.write(service.inputs / "broken.jsonl", situation.questions())
     told = definition(questions, None, **(QUICK | situation.training))
     told["prerequisites"]["confirmation"] = False
     service.api.put(f"/models/{MODEL}", told)
-    job = service.wait_for(service.trigger(MODEL))
-    return job["error"] or {"code": job["status"], "message": "", "remedy": ""}
-
-
-def converter_fails(service: Service, told: Report) -> None:
-    """On a service whose converter is a script that fails, and then on one whose disk is full at export."""
-    for name, code in (("a converter that fails", "conversion_failed"),):
-        error = error_of(service, Situation(name, code, {}))
-        progress(f"{name}: {error}")
-        told.tell(f"{name}: {error['code']}", error["code"] == code and bool(error["remedy"]))
-
-
-@contextmanager
-def broken_converter(folder: Path) -> Iterator[dict[str, str]]:
-    """Settings that name a converter which fails as one does that does not know an architecture."""
-    converter = folder / "converter"
-    converter.mkdir(parents=True)
-    (converter / "gguf-py").mkdir()
-    (converter / "conversion").mkdir()
-    (converter / "convert_hf_to_gguf.py").write_text("raise SystemExit('Model Qwen9ForCausalLM is not supported')\n")
-    yield {"REFIT_LLAMA_CPP_DIR": str(converter)}
-    shutil.rmtree(converter)
-
-
-__all__ = ["base_model", "broken_converter", "converter_fails", "error_of", "tell"]
+    return service.trigger(MODEL)

@@ -1,7 +1,5 @@
 """gsm8k: SFT and DPO on its real rows with the tiny base. It cannot count that far: the gate must say so and refuse."""
 
-import gzip
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,15 +19,14 @@ def tell(service: Service, told: Report) -> None:
         told.tell("gsm8k left out: the real data sets are not on this machine")
         return
     define(service)
-    token = service.train(MODEL, dry_run=True)
-    progress(f"plan: {token['plan']}")
-    job = service.train(MODEL, confirm=token["confirmation"])
+    planned = service.train(MODEL, dry_run=True)
+    progress(f"plan: {planned['plan']}")
+    job = service.train(MODEL, confirm=planned["confirmation"])
     report = service.api.get(f"/model/versions/{MODEL}/{job['version']}/evaluation")
     figures = {name: report["corpus"][name]["candidate"] for name in ("number_match", "token_f1", "bleu", "perplexity")}
     shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items() if value is not None)
     told.tell(
-        f"gsm8k: {job['plan_rows'] if 'plan_rows' in job else len(report['rows'])} rows judged, {shown}, "
-        f"verdict {job['verdict']}",
+        f"gsm8k: {report['rows_answered']} rows judged, {shown}, verdict {job['verdict']}",
         job["verdict"] == "fail",
     )
     progress(job["gate"]["reason"])
@@ -70,8 +67,3 @@ def define(service: Service) -> None:
             "gate": {"criteria": {"number_match": {"min": LEAST_RIGHT}}},
         },
     )
-
-
-def first_rows(count: int) -> list[dict[str, Any]]:
-    with gzip.open(DATA / "train.jsonl.gz", "rt") as file:
-        return [json.loads(line) for _, line in zip(range(count), file, strict=False)]

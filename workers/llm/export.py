@@ -130,6 +130,8 @@ def _beside(run: Run, done: Mapping[str, Done], artifact: Path) -> None:
     if (adapter := stages.policy(done)) is not None:
         config = orjson.loads((adapter / "adapter_config.json").read_bytes())
         config["base_model_name_or_path"] = run.params.base_model
+        # PEFT writes the set that it keeps, in another order each time; equal adapters are the same to the bit.
+        config["target_modules"] = sorted(config["target_modules"])
         _link(adapter / "adapter_model.safetensors", artifact / "adapter" / "adapter_model.safetensors")
         (artifact / "adapter" / "adapter_config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
     if run.params.export.keep_merged:

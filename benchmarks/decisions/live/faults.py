@@ -6,9 +6,8 @@ import time
 import psutil
 import psycopg
 
-from app.cli.embedded.folder import LOOPBACK, Servers
-from app.cli.embedded.postgres import DATABASE, USER
 from app.tick import WATCH_LOCK
+from benchmarks import postgres
 from benchmarks.report import progress
 from benchmarks.service import Service, until
 
@@ -36,7 +35,7 @@ def restart_postgres(service: Service) -> float:
 
 
 def _who_ticks(service: Service) -> psutil.Process | None:
-    with _connection(service) as connection:
+    with postgres.connect(service.folder, autocommit=True) as connection:
         ports = {port for (port,) in connection.execute(WHO_TICKS, [WATCH_LOCK])}
     if not ports:
         return None
@@ -61,21 +60,7 @@ def _is_server(process: psutil.Process) -> bool:
 
 def _connects(service: Service) -> bool:
     try:
-        with _connection(service):
+        with postgres.connect(service.folder, autocommit=True):
             return True
     except psycopg.OperationalError:
         return False
-
-
-def _connection(service: Service) -> "psycopg.Connection[tuple[int]]":
-    servers = Servers.model_validate_json((service.folder / "servers.json").read_bytes())
-    connection: psycopg.Connection[tuple[int]] = psycopg.connect(
-        host=LOOPBACK,
-        port=servers.postgres_port,
-        password=servers.postgres_password,
-        user=USER,
-        dbname=DATABASE,
-        autocommit=True,
-        connect_timeout=2,
-    )
-    return connection
