@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import disks
 from benchmarks.llm import road
-from benchmarks.llm.failures import Situation, trigger
+from benchmarks.llm.failures import Situation, standing, trigger
 from benchmarks.llm.kills import lines, stages
 from benchmarks.report import Report, progress
 from benchmarks.service import Service, running, until
@@ -56,16 +56,16 @@ def stops_and_goes_on(
 ) -> None:
     """Hurt as soon as the export begins, resumed once it is mended."""
     job = trigger(service, Situation(name, code, {}))
+    before = standing(service)
     until(lambda: "export" in stages(service, job, "started"), "the export", seconds=300, every=0.01)
     hurt()
     error = service.wait_for(job)["error"] or {"code": "completed", "message": "", "remedy": ""}
     mend()
     progress(f"{name}: {error['code']}: {error['message']} → {error['remedy']}")
-    slots = service.slots(road.MODEL)
+    told.tell(f"{name}: slots untouched", standing(service) == before)
     resumed = service.wait_for(service.api.post(f"/training/jobs/{job}/resume")["job_id"])
     taken = len(lines(service, resumed["job_id"], "taken as job"))
     told.tell(
         f"{name}: {error['code']}, resumed behind {taken} stages and {resumed['status']}",
         (error["code"], resumed["status"]) == (code, "completed") and taken >= 3 and bool(error["remedy"]),
     )
-    told.tell(f"{name}: slots untouched", slots["active"] is slots["standby"] is None)

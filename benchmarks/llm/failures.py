@@ -54,16 +54,19 @@ SITUATIONS = (
 
 
 def tell(service: Service, told: Report) -> None:
-    before = service.slots(MODEL)
+    before = standing(service)
     found = [(each, error_of(service, each)) for each in SITUATIONS]
     for situation, error in found:
         progress(f"{situation.name}: {error['code']}: {error['message']} → {error['remedy']}")
     named = [situation.name for situation, error in found if error["code"] == situation.code and error["remedy"]]
     missed = [f"{situation.name}: {error['code']}" for situation, error in found if situation.name not in named]
     told.tell(f"{len(named)} of {len(found)} failures named with their remedy {missed or ''}", not missed)
-    after = service.slots(MODEL)
-    same = all(before[slot] == after[slot] for slot in ("active", "standby", "generation"))
-    told.tell("slots untouched by them", same)
+    told.tell("slots untouched by them", standing(service) == before)
+
+
+def standing(service: Service) -> tuple[int | None, ...]:
+    slots = service.slots(MODEL)
+    return slots["active"], slots["standby"], slots["generation"]
 
 
 def error_of(service: Service, situation: Situation) -> Json:
