@@ -3,6 +3,7 @@ bit as without a kill.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.cli.client import Json
@@ -15,14 +16,14 @@ WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'model_versions
 STAGES = ("prepare", "sft", "preference", "merge", "generate", "export", "evaluate", "publish")
 
 
-def kill(service: Service, told: Report) -> None:
-    """One training without a kill, then one with a kill in each stage, on the same data."""
+def kill(service: Service, told: Report, at: Sequence[str] = STAGES) -> None:
+    """One training without a kill, then one with a kill in each stage of `at`, on the same data."""
     define(service, places=True)
     token = service.train(MODEL, dry_run=True)["confirmation"]
     whole = service.train(MODEL, confirm=token)
     adapter, artifact = adapter_of(service, whole), artifact_of(service, whole)
     same, resumed = 0, 0
-    for stage in STAGES:
+    for stage in at:
         job = service.trigger(MODEL, confirm=token)
         killed_in = strike_at_the_end(service, job) if stage == "publish" else strike(service, job, stage)
         ended = service.wait_for(job)
@@ -30,8 +31,8 @@ def kill(service: Service, told: Report) -> None:
         progress(f"killed in {killed_in}: {ended['status']} by attempt {ended['attempt']}, which took {taken} stages")
         resumed += (killed_in, ended["status"], ended["attempt"]) == (stage, "completed", 2) and taken >= kept(stage)
         same += adapter_of(service, ended) == adapter and artifact_of(service, ended) == artifact
-    told.tell(f"kill -9 in {len(STAGES)} stages: {resumed} resumed at their stage", resumed == len(STAGES))
-    told.tell(f"{same} of {len(STAGES)} adapters and artifacts bit-identical", same == len(STAGES))
+    told.tell(f"kill -9 in {len(at)} stages: {resumed} resumed at their stage", resumed == len(at))
+    told.tell(f"{same} of {len(at)} adapters and artifacts bit-identical", same == len(at))
 
 
 def strike(service: Service, job: int, stage: str) -> str:
