@@ -9,6 +9,7 @@ schema.json, smoke.json
 import importlib.util
 import os
 import weakref
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ LOAD_SECONDS = 600.0
 ALIAS = "version"
 # Added to the logit of the token whose probability is asked for, so that it is the one that is drawn.
 FORCED = 1e6
+# Among so many of the likeliest tokens, and then among all that there are.
+LOOKED_UP = (100, 10_000, 1_000_000)
 
 
 class Runtime(BaseModel):
@@ -103,11 +106,23 @@ class LlamaCpp:
         return before, self._ask("tokenize", body)["tokens"]
 
     def _log_probability(self, before: list[int], token: int) -> float:
-        body = {"prompt": before, "n_predict": 1, "n_probs": 1, "temperature": 0, "logit_bias": [[token, FORCED]]}
-        drawn = self._ask("completion", body)["completion_probabilities"][0]
-        if drawn["id"] != token:
-            raise ValueError(f"token {token} cannot be forced; llama.cpp drew {drawn['id']}")
-        return float(drawn["logprob"])
+        """A token that ends within a character is not told of when it is drawn: it is looked up beside another one."""
+        for likeliest in (1, *LOOKED_UP):
+            drawn = self._drawn(before, token if likeliest == 1 else self._ends_a_character, likeliest)
+            told = drawn[0]["top_logprobs"] + [drawn[0]] if drawn else []
+            if found := next((each for each in told if each["id"] == token), None):
+                return float(found["logprob"])
+        raise ValueError(f"llama.cpp does not tell how likely token {token} is")
+
+    def _drawn(self, before: list[int], forced: int, likeliest: int) -> list[dict[str, Any]]:
+        bias = {"logit_bias": [[forced, FORCED]], "temperature": 0}
+        told = self._ask("completion", {"prompt": before, "n_predict": 1, "n_probs": likeliest, **bias})
+        drawn: list[dict[str, Any]] = told.get("completion_probabilities", [])
+        return drawn
+
+    @cached_property
+    def _ends_a_character(self) -> int:
+        return self._tokens(".")[-1]
 
     def _ask(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = (("Authorization", f"Bearer {self._server.key}"),)
