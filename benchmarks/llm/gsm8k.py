@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from benchmarks.llm.road import refusal
 from benchmarks.llm.tiny import base_model
 from benchmarks.report import Report, progress
 from benchmarks.service import Service
@@ -30,8 +31,11 @@ def tell(service: Service, told: Report) -> None:
         job["verdict"] == "fail",
     )
     progress(job["gate"]["reason"])
-    slots = service.slots(MODEL)
-    told.tell("gsm8k: slots untouched", slots["active"] is slots["standby"] is None)
+    refused, slots = refusal(service, f"/model/versions/{MODEL}/{job['version']}/stage", {}), service.slots(MODEL)
+    told.tell(
+        f"gsm8k: into standby refused by {refused}, slots untouched",
+        refused == "verdict_fail" and slots["active"] is slots["standby"] is None,
+    )
 
 
 def define(service: Service) -> None:

@@ -42,7 +42,7 @@ def walk(service: Service, told: Report) -> None:
     service.api.post("/model/reload", {"model": MODEL})
     before = ask(service)
     second = version(service, told, places=True)
-    refused = refusal(service)
+    refused = refusal(service, "/model/reload", {"model": MODEL})
     told.tell(f"reload before sign-off: {refused}", refused == "signoff_missing")
     sign(service, told, second)
     began = time.monotonic()
@@ -120,12 +120,12 @@ def sign(service: Service, told: Report, job: Json) -> None:
     told.tell(f"v{job['version']} signed off on {len(sheet['prompts'])} prompts", answer.status_code < 300)
 
 
-def refusal(service: Service) -> str:
-    """The code by which a reload is refused now."""
+def refusal(service: Service, path: str, body: Json) -> str:
+    """The code by which a POST is refused, or its status where it is not."""
     with httpx.Client(
         base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, trust_env=False
     ) as http:
-        answer = http.post("/model/reload", json={"model": MODEL})
+        answer = http.post(path, json=body)
     return str(answer.json().get("code", answer.status_code))
 
 
