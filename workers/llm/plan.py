@@ -18,10 +18,9 @@ from workers.pipeline import PipelineError, Run, SplitName
 def plan(run: Run) -> dict[str, Any]:
     """Parameters, trainable share, steps, tokens, rows cut and left out, and MiB wanted against MiB free.
 
-    Raises PipelineError as the stages `prepare` and `sft` do, batch_too_large included. Of a pull: what is pulled.
+    `base_model` is what is tuned; `base`, the version that a training goes on from, is the attempt's to add. Raises
+    PipelineError as the stages `prepare` and `sft` do, batch_too_large included.
     """
-    if run.strategy == "pull":
-        return {"pull": run.params.serve.model or run.params.base_model, "parameters": None, "steps": 0, "warnings": []}
     training.quiet()
     params = effective(run.params, run.memory_scale)
     training.require_quantizable(params)
@@ -33,7 +32,7 @@ def plan(run: Run) -> dict[str, Any]:
     taught = _taught(run, params, lengths)
     told = _memory(params, shape)
     return {
-        "base": params.base_model,
+        "base_model": params.base_model,
         "parameters": shape.parameters,
         "trainable": shape.trainable,
         "trainable_share": shape.trainable / shape.parameters,

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
+from benchmarks.llm.tiny import base_model
 from tests.workers.llm.talks import conversations, run_of, trained
 from workers.llm import memory_estimate, plan
 from workers.llm.memory_estimate import Shape
@@ -24,6 +25,8 @@ def test_the_plan_is_what_the_training_then_does(tmp_path: Path) -> None:
     assert planned["trainable_share"] == pytest.approx(8_192 / 172_416)
     assert planned["rows_truncated"] == 3
     assert planned["memory"]["enough"] is True
+    assert planned["base_model"] == str(base_model())
+    assert {"strategy", "base"}.isdisjoint(planned), "the attempt adds them, and would overwrite these"
     assert planned["seconds"] is None
     assert planned["effective"]["batch_size"] == 2
     assert any("3 rows lose their end" in warning for warning in planned["warnings"])
