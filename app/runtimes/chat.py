@@ -106,9 +106,7 @@ def with_system(conversation: Conversation, system: str | None) -> list[Message]
 
 
 def chat_body(upstream: Upstream, card: Card, conversation: Conversation, sampling: Sampling) -> dict[str, Any]:
-    """What a version is asked, as OpenAI's protocol has it: its system prompt, its stop texts beside the caller's, and its
-    way of sampling.
-    """
+    """What a version is asked: its system prompt, its stop texts beside the caller's, and its way of sampling."""
     drawn = sampling.over(card.sampling).model_dump(exclude_none=True)
     # What the chat template puts around an answer ends it by itself; a text that llama.cpp does not know as a token
     # that ends, does not.
