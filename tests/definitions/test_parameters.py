@@ -44,12 +44,13 @@ def test_what_is_wrong_is_named_by_its_path_and_the_nearest_name(
 @pytest.mark.parametrize("url", ["http://me:hunter2@vllm/v1", "https://vllm/v1?key=hunter2", "hunter2"])
 @pytest.mark.parametrize("where", ["serve", "evaluate", "reward", "gpu"])
 def test_a_url_that_may_hold_a_secret_is_refused_by_both_and_said_by_neither(where: str, url: str) -> None:
-    told: dict[str, Any] = {"base_model": "x"} | {
+    endpoints: dict[str, dict[str, Any]] = {
         "serve": {"serve": {"by": "openai", "model": "m", "url": url}},
         "evaluate": {"evaluate": {"judges": {"kind": {"model": "m", "rubric": "r", "url": url}}}},
         "reward": {"preference": {"reward": JUDGED | {"url": url}}},
         "gpu": {"gpu": {"unload_ollama": url}},
-    }[where]
+    }
+    told = {"base_model": "x"} | endpoints[where]
     [fault] = faults(LLM.params.model_json_schema(), told)
     assert fault["field"].endswith(("url", "unload_ollama"))
     with pytest.raises(PipelineError) as refused:

@@ -98,6 +98,7 @@ def _counted(run: Run, params: LlmParams, base: Path) -> tuple[dict[SplitName, C
     """Rows by split, and (row, tokens) of those that would be trained on."""
     tokenizer = training.load_tokenizer(base)
     tokens.load_template(tokenizer, params.base_model)
+    prepare.require_modelfile(params, base, tokenizer)
     counts = {split: Counts() for split in prepare.SPLITS}
     lengths: list[tuple[int, int]] = []
     for split in prepare.SPLITS:

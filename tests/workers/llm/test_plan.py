@@ -41,6 +41,8 @@ def test_the_plan_is_what_the_training_then_does(tmp_path: Path) -> None:
         ("sequence_too_long", {"max_seq_length": 4096}),
         ("adapter_mismatch", {"lora": {"target_modules": ["c_attn"]}}),
         ("curriculum_mismatch", {"curriculum": {"strategy": "therapeutic"}}),
+        ("modelfile_differs", {"export": {"modelfile": "FROM x\nSYSTEM You are Mario."}}),
+        ("modelfile_missing", {"export": {"modelfile": "/nowhere/Modelfile"}}),
     ],
 )
 def test_a_plan_refuses_what_the_training_would(tmp_path: Path, code: str, params: dict[str, Any]) -> None:
