@@ -42,6 +42,11 @@ WORDS: Mapping[str, str] = {
     r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$": (
         "a header's value is printable ASCII that neither begins nor ends with a space"
     ),
+    # Endpoints
+    r"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?$": (
+        "a URL reads http://host:port/path or https://…, without user and password, query and fragment; a key is named "
+        "beside it: key: env:NAME"
+    ),
     # Others
     r"^[^:\x00]+:[0-9a-f]{64}$": "a place in this list is `next` of the page before, as it came",
     r"^env:[A-Za-z_]\w*$": "a key reads env:NAME, the environment variable that holds it",

@@ -34,7 +34,11 @@ def data() -> None:
 @waiting_options(("-w", "--wait"), "Follow the job until the data version is there.")
 @json_option
 def take(model: str | None, wait: bool, timeout: float | None) -> None:
-    """Read MODEL's source and keep its rows as a data version; train nothing."""
+    """Read MODEL's source and keep its rows as a data version; train nothing.
+
+    Preferences are a data version of their own, which a dry run and a training take: refit trigger MODEL --dry-run,
+    then refit data list MODEL --role preference.
+    """
     _trigger({"model": model, "stages": ["snapshot"]}, wait, timeout)
 
 

@@ -56,7 +56,7 @@ def release_notes(model: str, version: int | None, out: Path | None) -> None:
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="A .tar.gz, or a folder to unpack into.")
 @json_option
 def archive(job: int, to: Path) -> None:
-    """Logs, curves, events, change record and definition of a job, to be kept elsewhere; no weights."""
+    """Logs, curves, events, change record, definition and evaluation of a job, to be kept elsewhere; no weights."""
     packed = connect().call("GET", f"/training/jobs/{job}/archive").content
     if to.name.endswith(ARCHIVES):
         write(to, packed)

@@ -3,7 +3,29 @@
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+def http_url(url: str) -> str:
+    """Without a slash behind it. Raises ValueError for what is no http(s) URL, and for one with a password in it, which
+    would stand in every record that names the endpoint.
+    """
+    parsed = urlsplit(url)
+    if parsed.scheme not in ("http", "https") or not parsed.hostname:
+        raise ValueError("not an http:// or https:// URL")
+    if parsed.query or parsed.fragment or not _port_is_one(parsed):
+        raise ValueError("a URL such as http://localhost:8000/v1: a port to 65535, no query and no fragment")
+    if "@" in parsed.netloc:
+        raise ValueError("the URL has a password in it; name the key's environment variable instead: key: env:NAME")
+    return url.rstrip("/")
+
+
+# With the pattern a JSON Schema says most of it too, so that the API refuses what no worker has seen.
+HttpUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?$"),
+    AfterValidator(http_url),
+]
 
 
 class EndpointOptions(BaseModel):
@@ -11,7 +33,9 @@ class EndpointOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: str = Field(description="such as http://localhost:11434 (ollama) or https://api.openai.com/v1 (openai)")
+    url: Annotated[str, AfterValidator(http_url)] = Field(
+        description="such as http://localhost:11434 (ollama) or https://api.openai.com/v1 (openai)"
+    )
     api: Literal["openai", "ollama"] = "openai"
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(description="such as qwen3:32b")
     key: str | None = Field(None, pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$", description="env:NAME, on every worker")
@@ -21,18 +45,6 @@ class EndpointOptions(BaseModel):
     concurrency: int = Field(4, ge=1, le=256, description="requests at once")
     timeout_seconds: float = Field(120.0, gt=0, description="of one request")
     attempts: int = Field(6, ge=1, le=50, description="for one answer, with growing waits in between")
-
-    @field_validator("url")
-    @classmethod
-    def is_http(cls, url: str) -> str:
-        parsed = urlsplit(url)
-        if parsed.scheme not in ("http", "https") or not parsed.hostname:
-            raise ValueError("not an http:// or https:// URL")
-        if parsed.query or parsed.fragment or not _port_is_one(parsed):
-            raise ValueError("a URL such as http://localhost:8000/v1: a port to 65535, no query and no fragment")
-        if "@" in parsed.netloc:
-            raise ValueError("the URL has a password in it; name the key's environment variable instead: key: env:NAME")
-        return url.rstrip("/")
 
     def asked(self) -> dict[str, Any]:
         """What decides what is answered, and nothing of how it is fetched."""

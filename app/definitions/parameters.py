@@ -10,6 +10,7 @@ import jsonschema
 import orjson
 
 from app.errors import told_name
+from app.patterns import UNKNOWN, WORDS
 
 Json = dict[str, Any]
 # Below it a name is another one, and no slip of the pen.
@@ -20,7 +21,9 @@ DEEPEST = 6
 def faults(schema: Json, params: Json) -> list[dict[str, str]]:
     """`{field, message}` of each, in the order of their paths; never the caller's values."""
     errors = sorted(_validator(orjson.dumps(schema)).iter_errors(params), key=lambda e: list(map(str, e.absolute_path)))
-    return [fault for error in errors for leaf in _leaves(error) for fault in _told(schema, leaf)]
+    told = [fault for error in errors for leaf in _leaves(error) for fault in _told(schema, leaf)]
+    # Each of two that are missing tells of both.
+    return [fault for place, fault in enumerate(told) if fault not in told[:place]]
 
 
 def nearest(name: str, known: list[str]) -> str | None:
@@ -30,6 +33,10 @@ def nearest(name: str, known: list[str]) -> str | None:
 
 def _told(schema: Json, error: jsonschema.ValidationError) -> Iterator[dict[str, str]]:
     path = ["training", *(told_name(part) for part in error.absolute_path)]
+    if error.validator == "required" and isinstance(error.instance, dict):
+        missing = [name for name in cast("list[str]", error.validator_value) if name not in error.instance]
+        yield from ({"field": ".".join([*path, name]), "message": "is missing"} for name in missing)
+        return
     if error.validator != "additionalProperties" or not isinstance(error.instance, dict):
         yield {"field": ".".join(path), "message": _expected(error)}
         return
@@ -75,6 +82,8 @@ def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.Validation
 
 def _expected(error: jsonschema.ValidationError) -> str:
     """What the schema asks for: jsonschema's own message would say the caller's value back."""
+    if error.validator == "pattern":
+        return f"does not fit: {WORDS.get(str(error.validator_value), UNKNOWN)}"
     return f"does not fit: {error.validator} {orjson.dumps(error.validator_value).decode()}"
 
 

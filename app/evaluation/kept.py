@@ -18,6 +18,11 @@ def keep(store: Path, evaluation: Evaluation) -> str:
 
 def read(store: Path, digest: str) -> Evaluation:
     """Blocks. Raises NotFound `evaluation_not_found` where its file is gone or not what was written."""
+    return Evaluation.model_validate_json(content_of(store, digest))
+
+
+def content_of(store: Path, digest: str) -> bytes:
+    """As `read`, the bytes of its file."""
     try:
         content = path_of(store, digest).read_bytes()
     except OSError:
@@ -28,7 +33,7 @@ def read(store: Path, digest: str) -> Evaluation:
             code="evaluation_not_found",
             remedy="Restore it from a backup of the store, or evaluate again: refit trigger MODEL --stage evaluate.",
         )
-    return Evaluation.model_validate_json(content)
+    return content
 
 
 def path_of(store: Path, digest: str) -> Path:

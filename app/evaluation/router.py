@@ -5,7 +5,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from app.auth.requires import Trainer
 from app.evaluation import service
 from app.evaluation.report import markdown
-from app.evaluation.schemas import EvaluationView
+from app.evaluation.schemas import SAMPLES, EvaluationView
 from app.http import Session
 from app.schemas import Id, ModelName
 
@@ -26,7 +26,7 @@ async def show_evaluation(
     session: Session,
     _: Trainer,
     format: Format = None,
-    samples: Samples = 20,
+    samples: Samples = SAMPLES,
     accept: Accept = "",
 ) -> Response:
     """How a version of a language model answered held-out prompts, beside the incumbent: figures with intervals, the
@@ -42,7 +42,7 @@ async def show_evaluation_of_job(
     session: Session,
     _: Trainer,
     format: Format = None,
-    samples: Samples = 20,
+    samples: Samples = SAMPLES,
     accept: Accept = "",
 ) -> Response:
     """The same of a job, which may have been asked for the stage evaluate alone."""

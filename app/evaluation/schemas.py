@@ -9,6 +9,7 @@ from app.runtimes.chat import Message
 from app.schemas import Strict
 
 WORST_BY = "token_f1"
+SAMPLES = 20  # answers that a report shows, where nobody asks for more
 
 
 class Answered(Strict):

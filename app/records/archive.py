@@ -4,9 +4,11 @@
     job-12/definition.json          the revision that it ran with, secrets masked
     job-12/events.jsonl             all that was recorded of the job
     job-12/logs.jsonl, metrics.jsonl
+    job-12/evaluation.json, .md     of a language model: every answer with its scores, and the report with the worst
     job-12/SHA256SUMS               as `sha256sum -c` reads it
 
-The same job gives the same bytes, but for what has happened since.
+The same job gives the same bytes, but for what has happened since. The prompts of an evaluation are rows of the data:
+it is for whoever may read those, and as long as retention keeps it.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import tarfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from io import SEEK_END, BytesIO
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -25,6 +28,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import Base
 from app.definitions.service import load
+from app.errors import NotFound
+from app.evaluation import kept
+from app.evaluation.report import markdown as markdown_of
+from app.evaluation.schemas import SAMPLES, Evaluation, EvaluationView
 from app.events.tables import Event
 from app.records.markdown import markdown
 from app.records.service import change_record
@@ -35,17 +42,21 @@ AT_ONCE = 5_000
 CHUNK = 1 << 18
 
 
-async def archive(session: AsyncSession, job_id: int) -> IO[bytes]:
-    """An open temporary file with the gzipped tar, to be read from its beginning and closed. Raises NotFound."""
+async def archive(session: AsyncSession, store: Path, job_id: int, *, rows: bool) -> IO[bytes]:
+    """An open temporary file with the gzipped tar, to be read from its beginning and closed; with the evaluation for
+    whoever may read `rows` of the data. Raises NotFound.
+    """
     job = await get_job(session, job_id)
     record = orjson.loads(orjson.dumps(await change_record(session, job_id)))
     definition = (await load(session, job.model, job.definition_revision)).definition
-    created_at = job.created_at
+    created_at, told = job.created_at, (job.evaluation, job.id, job.version)
     await session.close()
+    evaluation = await asyncio.to_thread(_evaluation, store, *told) if rows else {}
     small = {
         "record.json": _pretty(record),
         "record.md": markdown(record).encode(),
         "definition.json": _pretty(definition.model_dump(mode="json")),
+        **evaluation,
     }
     whole = TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
@@ -61,6 +72,19 @@ async def archive(session: AsyncSession, job_id: int) -> IO[bytes]:
         raise
     whole.seek(0)
     return whole
+
+
+def _evaluation(store: Path, digest: str | None, job_id: int, version: int | None) -> dict[str, bytes]:
+    """Its file as it lies in the store, and as people read it; nothing where there is none, or it has gone."""
+    if digest is None:
+        return {}
+    try:
+        content = kept.content_of(store, digest)
+    except NotFound:
+        return {}
+    found = Evaluation.model_validate_json(content)
+    report = markdown_of(EvaluationView.of(found, digest, job_id, version, SAMPLES))
+    return {"evaluation.json": content, "evaluation.md": report.encode()}
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StrictBool
 
 from app.auth.requires import Operator, Viewer
+from app.auth.roles import Role
 from app.http import Session
 from app.records import retention
 from app.records.archive import archive, chunks
@@ -121,9 +122,11 @@ async def show_notes(
 
 
 @router.get("/training/jobs/{job_id}/archive", response_class=Archive, responses=ARCHIVE)
-async def download_archive(job_id: Id, session: Session, _: Viewer) -> Archive:
-    """Logs, curves, events, change record and definition of a job as one .tar.gz; no weights."""
-    packed = await archive(session, job_id)
+async def download_archive(job_id: Id, request: Request, session: Session, viewer: Viewer) -> Archive:
+    """Logs, curves, events, change record and definition of a job as one .tar.gz, for trainers with its evaluation; no
+    weights."""
+    rows = viewer.may(Role.TRAINER)
+    packed = await archive(session, request.app.state.settings.store, job_id, rows=rows)
     await session.close()
     return Archive(chunks(packed), headers={"Content-Disposition": f'attachment; filename="job-{job_id}.tar.gz"'})
 

@@ -2,7 +2,7 @@
 Ollama's own words.
 """
 
-import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ from app.runtimes import _openai_client as openai
 from app.runtimes.chat import Card, Completion, Conversation, Down, Sampling, with_system
 
 CHUNK = 1 << 20
+# What Go's quotes write of a character that cannot be printed, or would end them.
+ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))", re.DOTALL)
+CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,11 @@ def options(card: Card, sampling: Sampling) -> dict[str, Any]:
 
 
 def parameters(shown: str) -> dict[str, Any]:
-    """What /api/show says of parameters, a line a value, as Go writes them: {name: number or text}; stop has a list."""
+    """What /api/show says of parameters, a line a value, each as Go's %#v has it (Ollama's server/routes.go):
+    {name: number, truth or text}; stop has a list.
+    """
     read: dict[str, Any] = {}
-    for line in shown.splitlines():
+    for line in shown.split("\n"):
         name, _, value = line.partition(" ")
         if name == "stop":
             read.setdefault(name, []).append(_value(value.strip()))
@@ -156,7 +161,16 @@ def _news(line: str) -> dict[str, Any]:
 
 
 def _value(written: str) -> Any:
+    """A text stands in quotes; numbers and truths are written as in JSON; whatever else there is stays as it is."""
+    if len(written) > 1 and written[0] == written[-1] == '"':
+        return ESCAPED.sub(_unescaped, written[1:-1])
     try:
-        return ast.literal_eval(written)
-    except (ValueError, SyntaxError):
+        return orjson.loads(written)
+    except ValueError:
         return written
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    *codes, char = found.groups()
+    code = next(filter(None, codes), None)
+    return chr(int(code, 16)) if code else CONTROLS.get(char, char)

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from app.runtimes.chat import Card, Completion, Conversation, Down, Sampling, Upstream, with_system
+from app.runtimes.chat import Card, Completion, Conversation, Down, Sampling, Upstream, chat_body
 
 # An answer of thousands of tokens on a busy CPU takes minutes; a server that says nothing for longer hangs.
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
@@ -43,16 +43,6 @@ def complete(
         )
     except (KeyError, IndexError, TypeError) as error:
         raise Down("The server's answer is not OpenAI's chat completion.") from error
-
-
-def chat_body(upstream: Upstream, card: Card, conversation: Conversation, sampling: Sampling) -> dict[str, Any]:
-    """What a version is asked: its system prompt, its stop texts beside the caller's, and its way of sampling."""
-    drawn = sampling.over(card.sampling).model_dump(exclude_none=True)
-    # What the chat template puts around an answer ends it by itself; a text that llama.cpp does not know as a token
-    # that ends, does not.
-    stop = list(dict.fromkeys([*(drawn.get("stop") or ()), *card.stop]))
-    messages = with_system(conversation, card.system_prompt)
-    return {"model": upstream.model, "messages": messages} | drawn | ({"stop": stop} if stop else {})
 
 
 def answer(http: httpx.Client, request: httpx.Request) -> dict[str, Any]:

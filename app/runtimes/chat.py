@@ -105,6 +105,16 @@ def with_system(conversation: Conversation, system: str | None) -> list[Message]
     return [{"role": "system", "content": system}, *conversation]
 
 
+def chat_body(upstream: Upstream, card: Card, conversation: Conversation, sampling: Sampling) -> dict[str, Any]:
+    """What a version is asked: its system prompt, its stop texts beside the caller's, and its way of sampling."""
+    drawn = sampling.over(card.sampling).model_dump(exclude_none=True)
+    # What the chat template puts around an answer ends it by itself; a text that llama.cpp does not know as a token
+    # that ends, does not.
+    stop = list(dict.fromkeys([*(drawn.get("stop") or ()), *card.stop]))
+    messages = with_system(conversation, card.system_prompt)
+    return {"model": upstream.model, "messages": messages} | drawn | ({"stop": stop} if stop else {})
+
+
 def written(conversation: Conversation) -> str:
     """As it is kept in snapshots and batches: JSON, the same text for the same conversation."""
     return orjson.dumps([{"role": m["role"], "content": m["content"]} for m in conversation]).decode()

@@ -10,8 +10,7 @@ import orjson
 
 from app.errors import Invalid, RefitError, Unavailable
 from app.runtimes import Generator
-from app.runtimes._openai_client import chat_body
-from app.runtimes.chat import Conversation, Down, Sampling
+from app.runtimes.chat import Conversation, Down, Sampling, chat_body
 
 log = logging.getLogger(__name__)
 

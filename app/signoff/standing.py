@@ -1,7 +1,8 @@
 """Where the sign-off of a version stands: who has approved and rejected it, and what is missing before its reload.
 
 The last word of each reviewer counts, on the evaluation that the version has now. Whoever triggered its training may
-approve it too, but is never the only one. The definition that is in force says how many, and by which role.
+approve it too, but is never the only one. The definition that is in force says how many, and by which role. Who is who
+is told by the id of their key.
 """
 
 import re
@@ -14,6 +15,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import INCLUDES, Role
+from app.auth.roles import NOBODY_ASKED as NOBODY
 from app.definitions.schemas import Signoff
 from app.definitions.service import load
 from app.errors import Refused
@@ -23,6 +25,10 @@ from app.training.tables import TrainingJob
 
 # Where the definition says nothing, nobody has to be asked, and whoever may operate can still say a word.
 NOBODY_ASKED = Signoff(count=0)
+WITHOUT_KEYS = (
+    f"whoever calls under REFIT_AUTH=off is one and the same, {NOBODY}: take REFIT_AUTH=off away, and let everybody "
+    "sign with a key of their own, from refit keys create NAME --role operator"
+)
 ACTOR = re.compile(r"\(([^()]*)\)$")
 
 
@@ -52,7 +58,12 @@ class Standing:
         short = self.asked.count - len(self.approvals)
         told = [f"{short} more of {self.asked.count} approvals by the role {self.asked.role}"] if short > 0 else []
         others = [word for word in self.approvals if word.principal != id_of(self.triggered_by)]
-        return told + ([] if others else [f"an approval by somebody else than {self.triggered_by}, who triggered it"])
+        told += [] if others else [f"an approval by somebody else than {self.triggered_by}, who triggered it"]
+        return [*told, WITHOUT_KEYS] if told and self._is_by_nobody_in_particular else told
+
+    @property
+    def _is_by_nobody_in_particular(self) -> bool:
+        return NOBODY.id in (id_of(self.triggered_by), *(word.principal for word in self.words))
 
     @property
     def state(self) -> Literal["approved", "rejected", "missing", "not_asked"]:

@@ -10,6 +10,8 @@ from workers import pipeline
 from workers.pipeline import PipelineError, params_of
 
 LLM = pipeline.find("llm")
+JUDGE = {"url": "http://localhost:8000/v1", "model": "j"}
+JUDGED: dict[str, Any] = {"function": "judge", "rubric": "1: kind", **JUDGE}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,16 @@ LLM = pipeline.find("llm")
         ({"lora_dropout": 0}, "training.lora_dropout", "is not known; the nearest that is: lora.lora_dropout"),
         ({"max_length": 9}, "training.max_length", "is not known; the nearest that is: max_seq_length"),
         ({"early_stopping": {"patience": 0}}, "training.early_stopping.patience", "does not fit: minimum 1"),
+        ({"serve": {"by": "openai", "url": "http://vllm:8000/v1"}}, "training.serve.model", "is missing"),
+        ({"serve": {"by": "openai", "url": None, "model": "m"}}, "training.serve.url", 'does not fit: type "string"'),
+        ({"serve": {"url": "vllm:8000/v1"}}, "training.serve.url", "does not fit: a URL reads http://"),
+        (
+            {"evaluate": {"judges": {"kind": JUDGE | {"url": "ftp://j", "rubric": "1: kind"}}}},
+            "training.evaluate.judges.kind.url",
+            "does not",
+        ),
+        ({"preference": {"reward": JUDGED | {"url": "j:1"}}}, "training.preference.reward.url", "does not fit: a URL"),
+        ({"preference": {"reward": {"function": "judge"} | JUDGE}}, "training.preference.reward.rubric", "is missing"),
         ({"\n": 1}, "training.?", "is not known; known are base_model, "),
     ],
 )
@@ -27,6 +39,33 @@ def test_what_is_wrong_is_named_by_its_path_and_the_nearest_name(
 ) -> None:
     [fault] = faults(LLM.params.model_json_schema(), {"base_model": "x"} | params)
     assert (fault["field"], fault["message"].startswith(message)) == (field, True)
+
+
+@pytest.mark.parametrize("url", ["http://me:hunter2@vllm/v1", "https://vllm/v1?key=hunter2", "hunter2"])
+@pytest.mark.parametrize("where", ["serve", "evaluate", "reward", "gpu"])
+def test_a_url_that_may_hold_a_secret_is_refused_by_both_and_said_by_neither(where: str, url: str) -> None:
+    endpoints: dict[str, dict[str, Any]] = {
+        "serve": {"serve": {"by": "openai", "model": "m", "url": url}},
+        "evaluate": {"evaluate": {"judges": {"kind": {"model": "m", "rubric": "r", "url": url}}}},
+        "reward": {"preference": {"reward": JUDGED | {"url": url}}},
+        "gpu": {"gpu": {"unload_ollama": url}},
+    }
+    told = {"base_model": "x"} | endpoints[where]
+    [fault] = faults(LLM.params.model_json_schema(), told)
+    assert fault["field"].endswith(("url", "unload_ollama"))
+    with pytest.raises(PipelineError) as refused:
+        params_of(LLM, told)
+    assert "hunter2" not in f"{fault} {refused.value.message}"
+
+
+def test_two_that_are_missing_are_named_once_each() -> None:
+    told = {"base_model": "x", "serve": {"by": "openai"}}
+    assert faults(LLM.params.model_json_schema(), told) == [
+        {"field": "training.serve.url", "message": "is missing"},
+        {"field": "training.serve.model", "message": "is missing"},
+    ]
+    with pytest.raises(PipelineError, match="serve: by: openai needs url and model"):
+        params_of(LLM, told)
 
 
 def test_what_no_schema_can_tell_ends_the_attempt_by_name_and_not_by_a_trace() -> None:

@@ -1,7 +1,10 @@
 """An evaluation as people read it: of a version, of a job that left none, and until its files go."""
 
 import asyncio
+import hashlib
+import io
 import os
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -72,6 +75,27 @@ async def version(sessions: Maker, config: Settings) -> str:
         published = candidate(verdict="fail") | {"details": {"evaluation": digest}}
         assert await state.complete(session, await claim(session), published, evaluation=digest) == 1
     return digest
+
+
+async def archived(client: httpx.AsyncClient, **headers: str) -> dict[str, bytes]:
+    packed = (await client.get("/training/jobs/1/archive", headers=headers)).content
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        names = [each.removeprefix("job-1/") for each in tar.getnames()]
+        return {name: tar.extractfile(f"job-1/{name}").read() for name in names}  # type: ignore[union-attr]
+
+
+async def test_the_archive_of_its_job_has_it_for_who_may_read_rows_and_as_long_as_it_is_kept(
+    client: httpx.AsyncClient, sessions: Maker, config: Settings, version: str
+) -> None:
+    told = await archived(client)
+    assert hashlib.sha256(told["evaluation.json"]).hexdigest() == version
+    assert told["evaluation.md"].decode().startswith("# tutor v1: evaluation")
+    assert told["SHA256SUMS"].count(b"evaluation.") == 2
+    async with sessions() as session, session.begin():
+        viewer = await create_key(session, name="eve", roles=["viewer"], actor="test")
+    assert "evaluation.json" not in await archived(client, Authorization=f"Bearer {viewer}")
+    kept.path_of(config.store, version).unlink()
+    assert set(told) - set(await archived(client)) == {"evaluation.json", "evaluation.md"}
 
 
 async def test_a_version_tells_how_it_answered_worst_first(client: httpx.AsyncClient, version: str) -> None:

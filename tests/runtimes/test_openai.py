@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from app import runtimes
+from app.runtimes._ollama import parameters
 from app.runtimes._tags import tidy
 from app.runtimes.chat import GREEDY, Down, Sampling, Unsupported
 from app.runtimes.llama_cpp import load as load_llama_cpp
@@ -168,3 +169,23 @@ def test_a_server_of_openais_protocol_must_have_the_model_and_the_key_must_be_kn
     loaded.close()
     served.close()
     gc.collect()
+
+
+def test_parameters_are_read_as_go_writes_them() -> None:
+    shown = [
+        r'stop                           "<|im_end|>"',
+        r'stop                           "a \"b\"\n\a\x1f\u2028\U000e0001\\n é"',
+        "num_ctx                        4096",
+        "repeat_penalty                 1.1",
+        "seed                           1e+06",
+        "penalize_newline               true",
+        "odd                            (1, 2)",
+    ]
+    assert parameters("\n".join(shown)) == {
+        "stop": ["<|im_end|>", 'a "b"\n\a\x1f\u2028\U000e0001\\n é'],
+        "num_ctx": 4096,
+        "repeat_penalty": 1.1,
+        "seed": 1e6,
+        "penalize_newline": True,
+        "odd": "(1, 2)",
+    }

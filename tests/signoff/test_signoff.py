@@ -291,3 +291,22 @@ async def test_release_notes_tell_figures_people_and_limits(
     assert "\\# kinder" in shown
     record = (await people["viewer"].get("/training/jobs/2/record")).json()
     assert record["signoffs"]["signoffs"][0]["preferred"] == {"candidate": 0, "incumbent": 0, "tie": 1}
+
+
+async def test_where_nobody_has_a_key_a_sign_off_says_that_keys_are_what_is_missing(
+    api: FastAPI, client: httpx.AsyncClient, sessions: Maker, config: Settings, waiting: str
+) -> None:
+    """Under REFIT_AUTH=off everybody is `local`, so whoever triggers and whoever approves are the same."""
+    async with sessions() as session, session.begin():
+        await session.execute(text("UPDATE training_jobs SET actor = 'local (local)'"))
+    api.state.settings = config.model_copy(update={"auth": "off"})
+    word = {"verdict": "approve", "evaluation": waiting}
+    told = (await client.post("/model/versions/fraud/2/signoff", json=word)).json()
+    assert told["state"] == "missing"
+    refused = await client.post("/model/reload", json={"model": "fraud"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "signoff_missing")
+    for missing in (told["missing"], refused.json()["missing"]):
+        assert "somebody else than local (local)" in missing[0]
+        assert "take REFIT_AUTH=off away" in missing[1]
+        assert "refit keys create" in missing[1]
+    assert "take REFIT_AUTH=off away" in refused.json()["detail"]

@@ -13,7 +13,7 @@ import httpx
 from workers import gpus, neighbours
 from workers.borrowing import Borrower, borrowing
 from workers.gpus import Device
-from workers.llm.params import Gpu, LlmParams
+from workers.llm.params import Gpu
 from workers.neighbours import CommandFailed
 from workers.pipeline import PipelineError, Run
 
@@ -93,15 +93,9 @@ def _needed_mib(run: Run) -> int:
 
     params = effective(run.params, run.memory_scale)
     shape = plan.architecture(params, bases.resolve(params, run.shared, weights=False))
-    widest = params.model_copy(update={"batch_size": _rows_at_once(run, params)})
-    return memory_estimate.estimate(widest, shape, on_gpu=True, bf16=params.precision != "fp32")
-
-
-def _rows_at_once(run: Run, params: LlmParams) -> int:
-    """The stages follow one another, so the larger batch counts; preferences read two answers a row."""
-    if "preference" not in params.stages or run.preference is None:
-        return params.batch_size
-    return max(params.batch_size if "sft" in params.stages else 1, 2 * params.preference.batch_size)
+    bf16 = params.precision != "fp32"
+    need = memory_estimate.largest(params, shape, plan.trained(run, params), on_gpu=True, bf16=bf16)
+    return need.mib if need else 0
 
 
 def _require(run: Run, needed: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from workers.llm.params import LlmParams
 from workers.llm.training import Spec, quiet, world_size
 from workers.ml import memory
 from workers.pipeline import OutOfMemory, PipelineError, Run
@@ -31,8 +32,7 @@ def train(run: Run, module: str, spec: Spec) -> dict[str, Any]:
     In several where `processes` says so, or, where it says nothing, one a GPU. Raises PipelineError as `fit` does,
     whichever process it was in, and `launch_failed` where one died without a word.
     """
-    gpus = _gpus()
-    processes = spec.params.processes or max(1, gpus)
+    gpus, processes = _gpus(), processes_of(spec.params)
     if processes == 1 and gpus <= 1:
         with memory.named_when_exhausted():
             figures: dict[str, Any] = importlib.import_module(module).fit(spec, run.report)
@@ -45,6 +45,11 @@ def train(run: Run, module: str, spec: Spec) -> dict[str, Any]:
         )
     run.log(f"trains in {processes} processes on {gpus or 'no'} GPUs, by accelerate")
     return _launched(run, module, spec, processes, gpus)
+
+
+def processes_of(params: LlmParams) -> int:
+    """How many train together: as it is said, else one a GPU."""
+    return params.processes or max(1, _gpus())
 
 
 def _launched(run: Run, module: str, spec: Spec, processes: int, gpus: int) -> dict[str, Any]:

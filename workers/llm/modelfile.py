@@ -99,12 +99,6 @@ def check(found: Modelfile, card: Card, markers: list[str]) -> list[str]:
     ]
 
 
-def check_system(found: Modelfile, system: str | None) -> None:
-    """As `check`, of SYSTEM alone: known before anything is trained. Raises PipelineError `modelfile_differs`."""
-    if differs := _system(found, system):
-        raise _differs(differs)
-
-
 def _system(found: Modelfile, system: str | None) -> list[str]:
     told = (found.system or "").strip()
     if told == (system or "").strip():

@@ -1,9 +1,10 @@
 """The training parameters of a language model, in the words of the runbooks. Everything has a default but the base."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from app.data.language_model import HttpUrl
 from workers.pipeline import Params
 
 StageName = Literal["prepare", "sft", "preference", "merge", "generate", "export", "evaluate", "publish"]
@@ -11,7 +12,14 @@ STAGES: tuple[StageName, ...] = (
     "prepare", "sft", "preference", "merge", "generate", "export", "evaluate", "publish",
 )  # fmt: skip
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
+ModelId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Command = Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
+
+
+def needs(name: str, value: str, *fields: str) -> dict[str, Any]:
+    """As JSON Schema: where the field `name` is `value`, those `fields` are texts. So the API can tell, too."""
+    asked = {"properties": {name: {"const": value}}, "required": [name]}
+    return {"if": asked, "then": {"properties": {field: {"type": "string"} for field in fields}, "required": [*fields]}}
 
 
 class Lora(Params):
@@ -71,10 +79,12 @@ class Reward(Params):
     tokens. `judge` is asked with the rubric, and answers 0 to 1.
     """
 
+    model_config = ConfigDict(json_schema_extra=needs("function", "judge", "url", "model", "rubric"))
+
     function: Literal["exact_match", "token_f1", "number_match", "length", "judge"] = "token_f1"
     target: int = Field(64, ge=1, description="of length: tokens")
-    url: str | None = Field(None, description="of judge: an OpenAI-compatible endpoint, such as Refit's own /v1")
-    model: str | None = None
+    url: HttpUrl | None = Field(None, description="of judge: an OpenAI-compatible endpoint, such as Refit's own /v1")
+    model: ModelId | None = None
     key: str | None = Field(None, pattern=r"^env:[A-Za-z_]\w*$", description="env:NAME of the worker's environment")
     rubric: str | None = None
 
@@ -120,8 +130,8 @@ class Export(Params):
 class Judge(Params):
     """One judged score, such as empathy: a model that reads an answer and gives it 0 to 1."""
 
-    url: str = Field(description="an OpenAI-compatible endpoint, such as Refit's own /v1")
-    model: str
+    url: HttpUrl = Field(description="an OpenAI-compatible endpoint, such as Refit's own /v1")
+    model: ModelId
     key: str | None = Field(None, pattern=r"^env:[A-Za-z_]\w*$", description="env:NAME of the worker's environment")
     rubric: str = Field(min_length=1, description="what 0 and 1 mean; the judge sees prompt, reference and answer")
 
@@ -140,8 +150,10 @@ class Serve(Params):
     asks whatever model an OpenAI-compatible server has by that name.
     """
 
+    model_config = ConfigDict(json_schema_extra=needs("by", "openai", "url", "model"))
+
     by: Literal["llama_cpp", "ollama", "openai"] = "llama_cpp"
-    url: str | None = Field(None, description="of ollama and openai  [REFIT_OLLAMA_URL]")
+    url: HttpUrl | None = Field(None, description="of ollama and openai  [REFIT_OLLAMA_URL]")
     model: str | None = Field(None, description="of openai: its name there; of strategy pull: what is pulled")
     pull_minutes: float = Field(10, gt=0, le=1_440, description="of strategy pull: after that it is given up")
     key: str | None = Field(
@@ -152,11 +164,17 @@ class Serve(Params):
     max_tokens: int = Field(256, ge=1, description="of an answer, where the caller says nothing")
     temperature: float = Field(0.0, ge=0, le=2)
 
+    @model_validator(mode="after")
+    def a_server_is_named(self) -> "Serve":
+        if self.by == "openai" and not (self.url and self.model):
+            raise ValueError("by: openai needs url and model: who answers, and what it is called there")
+        return self
+
 
 class Gpu(Params):
     """Before a training on a GPU, and undone after it, also when it fails."""
 
-    unload_ollama: str | None = Field(None, description="URL of an Ollama whose models leave the GPU meanwhile")
+    unload_ollama: HttpUrl | None = Field(None, description="URL of an Ollama whose models leave the GPU meanwhile")
     stop: list[Command] = Field(
         default_factory=list, description="commands that free memory, such as stopping a service"
     )

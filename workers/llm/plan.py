@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.llm import bases, curriculum, memory_estimate, prepare, sft, tokens, training
+from workers.llm import bases, curriculum, launch, memory_estimate, prepare, sft, tokens, training
 from workers.llm.effective import effective
 from workers.llm.memory_estimate import Shape
 from workers.llm.params import LlmParams
@@ -18,10 +18,9 @@ from workers.pipeline import PipelineError, Run, SplitName
 def plan(run: Run) -> dict[str, Any]:
     """Parameters, trainable share, steps, tokens, rows cut and left out, and MiB wanted against MiB free.
 
-    Raises PipelineError as the stages `prepare` and `sft` do, batch_too_large included. Of a pull: what is pulled.
+    `base_model` is what is tuned; `base`, the version that a training goes on from, is the attempt's to add. Raises
+    PipelineError as the stages `prepare` and `sft` do, batch_too_large included.
     """
-    if run.strategy == "pull":
-        return {"pull": run.params.serve.model or run.params.base_model, "parameters": None, "steps": 0, "warnings": []}
     training.quiet()
     params = effective(run.params, run.memory_scale)
     training.require_quantizable(params)
@@ -31,9 +30,9 @@ def plan(run: Run) -> dict[str, Any]:
     counts, lengths = _counted(run, params, base)
     shape = architecture(params, base)
     taught = _taught(run, params, lengths)
-    told = _memory(params, shape)
+    told = _memory(run, params, shape)
     return {
-        "base": params.base_model,
+        "base_model": params.base_model,
         "parameters": shape.parameters,
         "trainable": shape.trainable,
         "trainable_share": shape.trainable / shape.parameters,
@@ -42,6 +41,7 @@ def plan(run: Run) -> dict[str, Any]:
         "rows_truncated": sum(counted.cut for counted in counts.values()),
         "rows_left_out": sum(counted.left_out for counted in counts.values()),
         "preference_rows": run.preference.counts().get("train", 0) if run.preference else 0,
+        "processes": launch.processes_of(params),
         "memory": told,
         "seconds": None,
         "effective": params.model_dump(mode="json"),
@@ -80,7 +80,21 @@ def architecture(params: LlmParams, base: Path) -> Shape:
         hidden=text.hidden_size,
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocabulary=text.vocab_size,
+        keys=_keys(text),
     )
+
+
+def _keys(text: Any) -> int:
+    """A head may be wider than its share of the hidden size, and several heads may share one's keys and values."""
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(heads * width)
+
+
+def trained(run: Run, params: LlmParams) -> list[str]:
+    """The stages that train, of those that are switched on and have what to learn from."""
+    on = {"sft": True, "preference": run.preference is not None}
+    return [stage for stage, has_rows in on.items() if has_rows and stage in params.stages]
 
 
 def _wrapped(params: LlmParams, model: Any, wrap: Any) -> Any:
@@ -99,6 +113,7 @@ def _counted(run: Run, params: LlmParams, base: Path) -> tuple[dict[SplitName, C
     """Rows by split, and (row, tokens) of those that would be trained on."""
     tokenizer = training.load_tokenizer(base)
     tokens.load_template(tokenizer, params.base_model)
+    prepare.require_modelfile(params, base, tokenizer)
     counts = {split: Counts() for split in prepare.SPLITS}
     lengths: list[tuple[int, int]] = []
     for split in prepare.SPLITS:
@@ -120,7 +135,7 @@ def _taught(run: Run, params: LlmParams, lengths: list[tuple[int, int]]) -> dict
     order = curriculum.arrange(wanted, held, column, lambda places: [0.0] * len(places), run.seed, run.log)
     chosen = [min(held[i], params.max_seq_length) for i in (order.places if order else range(len(held)))]
     sequences = -(-sum(chosen) // params.max_seq_length) if params.packing else len(chosen)
-    per_epoch = sft.steps_in_epoch(params, sequences, params.processes or 1)
+    per_epoch = sft.steps_in_epoch(params, sequences, launch.processes_of(params))
     steps = sft.steps(params, per_epoch)
     return {
         "steps": steps,
@@ -131,14 +146,18 @@ def _taught(run: Run, params: LlmParams, lengths: list[tuple[int, int]]) -> dict
     }
 
 
-def _memory(params: LlmParams, shape: Shape) -> dict[str, Any]:
+def _memory(run: Run, params: LlmParams, shape: Shape) -> dict[str, Any]:
+    """Of the stage that wants most: on each GPU, or in the machine's memory for all processes together."""
     device, free = memory_estimate.free(on_gpu=training.on_gpu())
-    wanted = memory_estimate.estimate(params, shape, on_gpu=device == "gpu", bf16=training.in_bf16(params))
+    on_gpu, bf16 = device == "gpu", training.in_bf16(params)
+    need = memory_estimate.largest(params, shape, trained(run, params), on_gpu=on_gpu, bf16=bf16)
+    wanted = need.mib * (1 if on_gpu else launch.processes_of(params)) if need else None
     return {
         "device": device,
+        "stage": need.stage if need else None,
         "estimate_mib": wanted,
         "free_mib": free,
-        "enough": None if free is None else wanted <= free,
+        "enough": None if free is None or wanted is None else wanted <= free,
     }
 
 
@@ -150,8 +169,8 @@ def _warnings(run: Run, params: LlmParams, counts: Mapping[SplitName, Counts], m
     said = {
         f"{cut} rows lose their end at max_seq_length {params.max_seq_length}; the longest has {longest} tokens": cut,
         f"{left_out} rows are left out, as none of their answer fits": left_out,
-        f"the estimate of {memory['estimate_mib']} MiB is more than the {memory['free_mib']} MiB that are free on"
-        f" the {memory['device']}": memory["enough"] is False,
+        f"the stage {memory['stage']} is estimated to want {memory['estimate_mib']} MiB, and"
+        f" {memory['free_mib']} MiB are free on the {memory['device']}": memory["enough"] is False,
         "no validation rows: the loss on unseen rows is not known": not counts["validation"].rows,
         "no holdout rows: the version cannot be judged": not held.get("holdout"),
         "the stage preference is on, and the definition has no preference data: it is skipped": "preference"

@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from app.registry.artifacts import write_durably
-from workers import gpus
 from workers.llm import launch, preferred, rewards, training
 from workers.llm.params import LlmParams, PreferenceParams
 from workers.llm.preferred import Row, Selection
@@ -45,7 +44,7 @@ def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
     chosen = run.params.preference
     run.log(f"{chosen.method} on {len(selection.train)} rows; {selection.too_long} are too long and left out")
     if chosen.method in ("grpo", "rloo"):
-        preferred.require_whole_groups(chosen, _processes(run), len(selection.train))
+        preferred.require_whole_groups(chosen, launch.processes_of(spec.params), len(selection.train))
         first = selection.train[0]
         rewards.try_out(chosen.reward, first["prompt"], first["reference"])
     write_durably(folder / "rows.json", orjson.dumps(_in_order(selection, run.seed)))
@@ -108,11 +107,6 @@ def _arguments(spec: Spec, rows: int) -> dict[str, Any]:
         # Policy and reference are compared: noise in one of them would be taken for a preference.
         disable_dropout=True,
     )
-
-
-def _processes(run: Run) -> int:
-    """As `launch` counts them."""
-    return run.params.processes or len(gpus.look() or (None,))
 
 
 def _batch(chosen: PreferenceParams) -> tuple[int, int]:

@@ -10,7 +10,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from workers.llm import bases, tokens
+from workers.llm import bases, modelfile, tokens
+from workers.llm import card as cards
+from workers.llm import tokenizer as tokenizers
 from workers.llm.effective import effective
 from workers.llm.params import LlmParams
 from workers.llm.stages import Done
@@ -32,7 +34,7 @@ def depends_on(params: LlmParams) -> dict[str, Any]:
 
 def work(run: Run, done: Mapping[str, Done], folder: Path) -> dict[str, Any]:  # noqa: ARG001 - the first has none before
     """Raises PipelineError: base_unavailable, chat_template_missing, chat_template_refuses, sequence_too_long,
-    insufficient_data, rows_truncated, quantized_needs_gpu.
+    insufficient_data, rows_truncated, quantized_needs_gpu, modelfile_missing, modelfile_differs.
     """
     params = effective(run.params, run.memory_scale)
     require_quantizable(params)
@@ -41,6 +43,7 @@ def work(run: Run, done: Mapping[str, Done], folder: Path) -> dict[str, Any]:  #
     require_context(params, base)
     tokenizer = load_tokenizer(base)
     template = tokens.load_template(tokenizer, params.base_model)
+    require_modelfile(params, base, tokenizer)
     run.log(f"prepare: base {params.base_model} in {base}")
     counts = {split: Counts() for split in SPLITS}
     for place, split in enumerate(SPLITS):
@@ -108,6 +111,17 @@ def require_context(params: LlmParams, base: Path) -> None:
             f"max_seq_length is {params.max_seq_length}, and the base model reads {context} tokens.",
             f"Set training.max_seq_length to {context} or less.",
         )
+
+
+def require_modelfile(params: LlmParams, base: Path, tokenizer: Any) -> None:
+    """As `export` will, of what the base says already: hours of training lie in between.
+
+    Raises PipelineError `modelfile_missing` and `modelfile_differs`.
+    """
+    if params.export.modelfile is None or "export" not in params.stages:
+        return
+    card = cards.of(base, tokenizer, params, weights="", parameters=0)
+    modelfile.check(modelfile.read(params.export.modelfile), card, tokenizers.markers(tokenizer))
 
 
 def _nothing_to_stop_by() -> PipelineError:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from app.data.endpoint import EndpointDown, NoAnswer
 from app.evaluation import texts
 from app.evaluation.judges import JudgeOptions, scores
@@ -98,13 +96,7 @@ def _mean(numbers: Sequence[float]) -> float:
 
 
 def _options(reward: Reward) -> JudgeOptions:
-    told = {name: getattr(reward, name) for name in ("url", "model", "key", "rubric")}
-    try:
-        return JudgeOptions.model_validate(told)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        why = f"{fault['loc'][0]}: {fault['msg']}"
-        raise _unreachable(f"The judge cannot be asked: {why}.", "Correct preference.reward, then resume.") from None
+    return JudgeOptions.model_validate(reward.model_dump(include={"url", "model", "key", "rubric"}))
 
 
 def _unreachable(message: str, remedy: str | None) -> PipelineError:

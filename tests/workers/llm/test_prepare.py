@@ -74,6 +74,22 @@ def test_a_base_without_chat_template_or_with_too_few_positions_is_refused(tmp_p
     assert "no system" in error.message
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "SYSTEM Be long.",
+        "SYSTEM Be brief.\nPARAMETER stop </s>",
+        "SYSTEM Be brief.\nTEMPLATE [INST] {{ .Prompt }} [/INST]",
+    ],
+)
+def test_a_modelfile_that_differs_is_refused_before_anything_is_trained(tmp_path: Path, said: str) -> None:
+    export = {"modelfile": f"FROM x\n{said}\n"}
+    assert refused(tmp_path, system_prompt="Be brief.", export=export).code == "modelfile_differs"
+    agreed = {"modelfile": 'FROM x\nSYSTEM Be brief.\nPARAMETER stop "<|im_end|>"\n'}
+    prepared(run_of(conversations(), tmp_path, system_prompt="Be brief.", export=agreed))
+    prepared(run_of(conversations(), tmp_path, export=export, stages=["prepare", "sft"]))
+
+
 def test_quantized_training_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -67,8 +67,7 @@ def test_a_judge_that_is_down_or_never_gives_a_score_is_named_before_anything_is
     monkeypatch.setattr(endpoint, "FIRST_WAIT_SECONDS", 0.0)
     with scripted(lambda *_: Reply("no score")) as model, pytest.raises(PipelineError, match="none of 1") as unfit:
         rewards.try_out(judge(model.url), QUESTION, "7")
-    for reward in (judge("http://127.0.0.1:9"), judge("ftp://elsewhere")):
-        with pytest.raises(PipelineError, match=r"did not answer|cannot be asked") as down:
-            rewards.try_out(reward, QUESTION, "7")
-        assert (down.value.code, unfit.value.code) == ("judge_unreachable",) * 2
-        assert "resume" in down.value.remedy
+    with pytest.raises(PipelineError, match="did not answer") as down:
+        rewards.try_out(judge("http://127.0.0.1:9"), QUESTION, "7")
+    assert (down.value.code, unfit.value.code) == ("judge_unreachable",) * 2
+    assert "resume" in down.value.remedy
