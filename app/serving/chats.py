@@ -15,8 +15,8 @@ from app.errors import Invalid, RefitError
 from app.http import header
 from app.openai_errors import error_of
 from app.runtimes.chat import Conversation, fault
+from app.serving.blocks import Promised
 from app.serving.chat_schemas import ChatRequest
-from app.serving.counting import Promised
 from app.serving.directions import ROUTING_KEY
 from app.serving.plane import Serving
 from app.serving.texts import Turn, found

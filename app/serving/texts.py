@@ -11,7 +11,8 @@ from app.feedback.log import Exchange
 from app.metrics import PREDICTIONS
 from app.runtimes import Generator
 from app.runtimes.chat import Completion, Conversation, Sampling
-from app.serving.counting import Key, Ledger, Promised
+from app.serving.blocks import Promised
+from app.serving.counting import Key, Ledger
 from app.serving.loaded import Loaded
 from app.serving.plane import Leaving, Serving
 from app.serving.target import Target, find
