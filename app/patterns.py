@@ -54,7 +54,6 @@ WORDS: Mapping[str, str] = {
     r"^[a-z0-9_][a-z0-9_-]{0,30}$": (
         "a namespace has small letters, digits, - and _, and does not begin with -; 31 characters at most"
     ),
-    r"^env:[A-Za-z_][A-Za-z0-9_]*$": "a key reads env:NAME, the environment variable that holds it",
 }
 
 

@@ -90,10 +90,6 @@ class Settings(BaseSettings):
     queues: str = Field("cpu", description="the queues this worker serves, comma-separated")
     concurrency: int = Field(1, ge=1, description="attempts that this worker runs side by side")
 
-    # Language models
-    llama_cpp_dir: Path | None = Field(None, description="llama.cpp's converter; unset: where its fetch puts it")
-    gguf_pre_fallback: str | None = Field(None, description="of test models alone: how an unknown tokenizer splits")
-
     # What is kept for how long; 0: for ever
     retain_log_days: float = Field(90, ge=0, description="logs and curves of jobs that have ended")
     retain_checkpoint_days: float = Field(14, ge=0, description="checkpoints of jobs that have ended")
@@ -102,10 +98,12 @@ class Settings(BaseSettings):
 
     # Serving
     replica_lease_seconds: float = Field(5.0, gt=0.2)
-    answer_seconds: float = Field(600.0, gt=0, description="the longest that one answer of a language model may take")
     reload_wait_seconds: float = Field(10.0, ge=0, description="how long reload waits for warm replicas and receipts")
 
     # Language models
+    llama_cpp_dir: Path | None = Field(None, description="llama.cpp's converter; unset: where its fetch puts it")
+    gguf_pre_fallback: str | None = Field(None, description="of test models alone: how an unknown tokenizer splits")
+    answer_seconds: float = Field(600.0, gt=0, description="the longest that one answer of a language model may take")
     llama_threads: int | None = Field(None, ge=1, description="cores of one version that llama.cpp runs; default half")
     ollama_url: str = Field("http://127.0.0.1:11434", description="the Ollama of versions that name no other")
     ollama_namespace: str = Field(
@@ -118,6 +116,7 @@ class Settings(BaseSettings):
     counting: Literal["on", "off"] = Field("on", description="off: answers are neither counted nor kept for feedback")
     counting_seconds: float = Field(5.0, gt=0, description="how often a replica adds its counts to those in Postgres")
     answers_keep_days: float = Field(30, gt=0, description="how long feedback finds the answer that it speaks of")
+
     # Notifications
     notification_networks: str = Field(
         "", description="networks beside the public ones that webhooks may go to, such as 127.0.0.0/8,10.1.0.0/16"

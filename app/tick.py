@@ -73,7 +73,7 @@ async def _keep_house(sessions: async_sessionmaker[AsyncSession], settings: Sett
             _beside(removing, retention.remove_folders(gone))
         if turn % BORROWED_EVERY == 0:
             found = await _try(sessions, lambda session: borrowed.needed(session, settings))
-            if found and found.tags:
+            if found:
                 _beside(removing, borrowed.take_away(found))
         await asyncio.sleep(EVERY_SECONDS)
 

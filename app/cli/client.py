@@ -193,13 +193,16 @@ def resolved(api: Api, model: str | None) -> str:
 
 def version_path(api: Api, model: str, version: int | None) -> str:
     """Of that version; where none is named of what stands by, else of the newest. Raises Failure without any."""
-    number = version or api.get("/model/slots", model=model)["standby"]
-    if number is None:
-        newest = api.pages("/model/versions", 1, model=model)
-        if not newest:
-            raise Failure(f"{model} has no version yet.", Exit.ERROR, remedy=f"Train one: refit trigger {model} --wait")
-        number = newest[0]["number"]
+    number = version or api.get("/model/slots", model=model)["standby"] or newest_version(api, model)
     return f"/model/versions/{quote(model, safe='')}/{number}"
+
+
+def newest_version(api: Api, model: str) -> int:
+    """Its number. Raises Failure where the model has none."""
+    newest = api.pages("/model/versions", 1, model=model)
+    if not newest:
+        raise Failure(f"{model} has no version yet.", Exit.ERROR, remedy=f"Train one: refit trigger {model} --wait")
+    return int(newest[0]["number"])
 
 
 def _is_here(url: str) -> bool:

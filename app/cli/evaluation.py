@@ -1,11 +1,9 @@
 from typing import Any
-from urllib.parse import quote
 
 import click
 
 from app.cli.arguments import examples
-from app.cli.client import Api, Json, connect
-from app.cli.failures import Exit, Failure
+from app.cli.client import Json, connect, newest_version, version_path
 from app.cli.gate_table import figure, show_gate
 from app.cli.output import UNKNOWN, as_json, json_option, printable, say, table, wants_json
 
@@ -28,7 +26,10 @@ def evaluation(model: str | None, version: int | None, job: int | None, samples:
     if markdown and wants_json():
         raise click.UsageError("One of --json and --markdown.")
     api = connect()
-    path = f"/training/jobs/{job}/evaluation" if job else f"{_of_version(api, str(model), version)}/evaluation"
+    if model is None:
+        path = f"/training/jobs/{job}/evaluation"
+    else:
+        path = f"{version_path(api, model, version or newest_version(api, model))}/evaluation"
     if markdown:
         click.echo(api.call("GET", path, params={"format": "md", "samples": samples}).text, nl=False)
         return
@@ -37,15 +38,6 @@ def evaluation(model: str | None, version: int | None, job: int | None, samples:
         click.echo(as_json(found))
     else:
         _show(found)
-
-
-def _of_version(api: Api, model: str, version: int | None) -> str:
-    if version is None:
-        newest = api.pages("/model/versions", 1, model=model)
-        if not newest:
-            raise Failure(f"{model} has no version yet.", Exit.ERROR, remedy=f"Train one: refit trigger {model} --wait")
-        version = newest[0]["number"]
-    return f"/model/versions/{quote(model, safe='')}/{version}"
 
 
 def _show(found: Json) -> None:

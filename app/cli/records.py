@@ -6,8 +6,9 @@ import click
 
 from app.cli.arguments import examples, job_argument
 from app.cli.client import Json, connect, version_path
+from app.cli.documents import document, out_option, write
 from app.cli.failures import Exit, Failure
-from app.cli.output import as_json, emit, json_option, say, table, wants_json
+from app.cli.output import emit, json_option, say, table, wants_json
 
 ARCHIVES = (".tar.gz", ".tgz")
 
@@ -15,40 +16,24 @@ ARCHIVES = (".tar.gz", ".tgz")
 @click.command(epilog=examples("refit record 12", "refit record 12 --json", "refit record 12 --out change-12.md"))
 @job_argument
 @click.option("--markdown", is_flag=True, help="As Markdown; this is the default.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Into this file.  [stdout]")
+@out_option
 @json_option
 def record(job: int, markdown: bool, out: Path | None) -> None:
     """The change record of a retraining: data, definition, evaluation, approvals, swap, and what became of it."""
     if markdown and wants_json():
         raise click.UsageError("One of --json and --markdown.")
-    path = f"/training/jobs/{job}/record"
-    if wants_json():
-        told = as_json(connect().get(path, format="json")) + "\n"
-    else:
-        told = connect().call("GET", path, params={"format": "md"}).text
-    if out is None:
-        click.echo(told, nl=False)
-    else:
-        write(out, told.encode())
+    document(connect(), f"/training/jobs/{job}/record", out)
 
 
 @click.command("release-notes", epilog=examples("refit release-notes fraud", "refit release-notes fraud 7 --out v7.md"))
 @click.argument("model")
 @click.argument("version", type=click.IntRange(1), required=False)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Into this file.  [stdout]")
+@out_option
 @json_option
 def release_notes(model: str, version: int | None, out: Path | None) -> None:
     """The release notes of VERSION, or of what stands by, else of the newest: as Markdown, or with --json."""
     api = connect()
-    path = f"{version_path(api, model, version)}/release-notes"
-    if wants_json():
-        told = as_json(api.get(path, format="json")) + "\n"
-    else:
-        told = api.call("GET", path, params={"format": "md"}).text
-    if out is None:
-        click.echo(told, nl=False)
-    else:
-        write(out, told.encode())
+    document(api, f"{version_path(api, model, version)}/release-notes", out)
 
 
 @click.command(epilog=examples("refit archive 12 --to job-12.tar.gz", "refit archive 12 --to /mnt/secure"))
@@ -89,15 +74,6 @@ def _show(found: Json) -> None:
         *((name, len(found[name]), ", ".join(str(each)[:12] for each in found[name])) for name in listed),
     ]
     table(("what", "how many", "which"), rows)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Raises Failure where it cannot be written."""
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise Failure(f"{path} cannot be written: {error.strerror}.", Exit.USAGE) from None
-    say(f"written: {path}")
 
 
 def _unpack(packed: bytes, folder: Path) -> Path:

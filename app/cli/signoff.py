@@ -7,9 +7,9 @@ import yaml
 
 from app.cli.arguments import examples
 from app.cli.client import Json, connect, version_path
+from app.cli.documents import document, out_option
 from app.cli.failures import Exit, Failure
-from app.cli.output import as_json, emit, json_option, printable, record, say, wants_json
-from app.cli.records import write
+from app.cli.output import emit, json_option, printable, record, say
 
 CHOICES = ("A", "B", "tie")
 SKIP = "skip"
@@ -20,7 +20,7 @@ model = click.argument("model")
 @click.command(epilog=examples("refit sheet assistant", "refit sheet assistant 7 --out sheet-7.md"))
 @model
 @click.argument("version", type=click.IntRange(1), required=False)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Into this file.  [stdout]")
+@out_option
 @json_option
 def sheet(model: str, version: int | None, out: Path | None) -> None:
     """Prompts with the answers of candidate and incumbent, blind: A is the one or the other from prompt to prompt.
@@ -28,15 +28,7 @@ def sheet(model: str, version: int | None, out: Path | None) -> None:
     Of VERSION, or of what stands by, else of the newest. The same sheet for everybody, the riskiest prompts first.
     """
     api = connect()
-    path = f"{version_path(api, model, version)}/evaluation-sheet"
-    if wants_json():
-        told = as_json(api.get(path, format="json")) + "\n"
-    else:
-        told = api.call("GET", path, params={"format": "md"}).text
-    if out is None:
-        click.echo(told, nl=False)
-    else:
-        write(out, told.encode())
+    document(api, f"{version_path(api, model, version)}/evaluation-sheet", out)
 
 
 @click.command(

@@ -38,7 +38,7 @@ class EndpointOptions(BaseModel):
     )
     api: Literal["openai", "ollama"] = "openai"
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(description="such as qwen3:32b")
-    key: str | None = Field(None, pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$", description="env:NAME, on every worker")
+    key: str | None = Field(None, pattern=r"^env:[A-Za-z_]\w*$", description="env:NAME, on every worker")
     temperature: float = Field(0.0, ge=0, le=2)
     seed: int = 0
     max_tokens: int = Field(512, ge=1, le=100_000, description="of one answer")

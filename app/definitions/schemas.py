@@ -5,7 +5,6 @@ refused. `data` is checked by the source it names, `training` by the JSON Schema
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,22 +19,19 @@ from pydantic import (
 
 from app.data.language_model import LabelOptions
 from app.data.sources import SourceOptions, options_of
+from app.definitions.triggering import Triggers
 from app.definitions.watching import LONG_WATCH_MINUTES, WatchOptions
 from app.evaluation import criteria as of_generators
-from app.gate.criteria import LATENCY, Gate, Mode, Name, parsed
-from app.gate.metrics import METRICS, OF_ONE_CLASS
-from app.monitoring.monitors import MOST_MINUTES, MonitorOptions
+from app.gate import measurable as of_labels
+from app.gate.criteria import LATENCY, Gate, Mode
+from app.monitoring.monitors import MonitorOptions
 from app.monitoring.monitors import options_of as monitor_of
-from app.runtimes.schema import Label, named
 from app.schemas import FreeJson, Strict
 
 # Every row trains from nothing, or what is active is trained on, or somebody else has trained: it is fetched.
 Strategy = Literal["full", "incremental", "pull"]
 
 MonitorName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-
-# Minutes, hours, days, months, days of the week: a longer step than there are never comes to a second one.
-CRON_STEP, CRON_STEPS, MOST_CRON = re.compile(r"/(\d+)"), (59, 23, 31, 12, 7), 200
 
 # Runbook 002, "When to Retrain", and runbook 003.
 DEFAULT_MONITORS: dict[str, dict[str, Any]] = {
@@ -116,39 +112,6 @@ class Signoff(Strict):
     risk: str | None = Field(None, description="the column that orders the sheet, the highest first")
 
 
-class Triggers(Strict):
-    """When a job is triggered by itself. Times are UTC."""
-
-    schedule: str | None = Field(None, description="cron, five fields; the runbook's is '0 2 * * 0'")
-    missed: Literal["run_once", "skip"] = Field(
-        "run_once", description="a time that nobody ticked for: made up for once, or left out"
-    )
-    missed_minutes: float = Field(60, gt=0, le=7 * 24 * 60, description="run_once: beyond so many it is left out")
-    cooldown_minutes: float = Field(
-        60, ge=0, le=MOST_MINUTES, description="after a training, automatic triggers wait so long"
-    )
-    weekly_budget: int = Field(7, ge=1, le=10_000, description="automatic trainings in any seven days")
-
-    @field_validator("schedule")
-    @classmethod
-    def is_cron(cls, value: str | None) -> str | None:
-        # Half the definitions have no schedule, and the CLI never needs it.
-        from croniter import CroniterBadDateError, croniter  # noqa: PLC0415
-
-        if value is None:
-            return None
-        if len(value) > MOST_CRON or len(value.split()) != 5 or not croniter.is_valid(value):
-            raise ValueError("not a cron expression of five fields, such as '0 2 * * 0'")
-        for field, most in zip(value.split(), CRON_STEPS, strict=True):
-            if odd := [step for step in CRON_STEP.findall(field) if int(step) > most]:
-                raise ValueError(f"{field} steps by {odd[0]}, and there are {most} at most")
-        try:
-            croniter(value).get_next()
-        except CroniterBadDateError:
-            raise ValueError("no such day ever comes") from None
-        return value
-
-
 class Definition(Strict):
     type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
     description: str = ""
@@ -182,19 +145,7 @@ class Definition(Strict):
         if data is not None and data.chat is not None:
             of_generators.check(value, of_generators.judges_of(told.data.get("training", {})))
             return value
-        columns: tuple[str, ...] = data.label_columns if data else ()
-        labels: dict[str, list[Label]] = data.known_labels if data else {}
-        asked = {name: parsed(name) for name in [*value.criteria, *(n for s in value.slices for n in s.criteria)]}
-        sliced = {n for s in value.slices for n in s.criteria}
-        if unknown := sorted(n for n, parts in asked.items() if not _is_measured(parts, columns, n not in sliced)):
-            known = ", ".join([*METRICS, LATENCY])
-            hint = f", each but the last of a label column too, such as {columns[0]}.f1" if len(columns) > 1 else ""
-            hint += f"; {', '.join(OF_ONE_CLASS)} of one class too, such as recall[spam]"
-            raise ValueError(f"the gate does not measure {', '.join(unknown)}; it knows {known}{hint}")
-        for name, parts in asked.items():
-            _known_class(name, parts, columns, labels)
-        if clash := sorted(set(value.slice_columns) & set(columns)):
-            raise ValueError(f"{clash[0]} is what is predicted: instead of a slice write recall[…] of one class")
+        of_labels.check(value, data.label_columns if data else (), data.known_labels if data else {})
         return value
 
     @field_validator("queue")
@@ -279,20 +230,3 @@ class Definition(Strict):
     @property
     def gate_mode(self) -> Mode:
         return self.gate.mode or ("confident" if self.promotion.reload == "automatic" else "point")
-
-
-def _is_measured(name: Name, columns: Sequence[str], of_all_rows: bool) -> bool:
-    """Latency is of the whole version: of no label column, no class and no slice."""
-    if name.metric == LATENCY:
-        return of_all_rows and name.column is None and name.label is None
-    if name.column is not None and name.column not in columns:
-        return False
-    return name.metric in (METRICS if name.label is None else OF_ONE_CLASS)
-
-
-def _known_class(name: str, parts: Name, columns: Sequence[str], labels: Mapping[str, Sequence[Label]]) -> None:
-    """Where the definition says which classes there are, the class of a criterion is one of them."""
-    speaks_of = columns if parts.column is None else [parts.column]
-    known = [named(label) for column in speaks_of for label in labels.get(column, ())]
-    if parts.label is not None and all(column in labels for column in speaks_of) and parts.label not in known:
-        raise ValueError(f"{name} speaks of a class that data.labels does not know; it knows {', '.join(known)}")

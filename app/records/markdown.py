@@ -9,7 +9,9 @@ from typing import Any
 from app.records.notes import TITLES
 from app.records.sections import SECTIONS
 
-MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~!])")
+MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~!&])")
+# What begins a list, a rule or a heading where it stands at the beginning of a line.
+BEGINS = re.compile(r"^(\d{0,9})([-+.)=])(?=\s|$|\2)")
 NOTHING = "–"
 # What a reader looks for first; Postgres keeps no order of keys.
 FIRST = ("at", "id", "name", "code", "action", "verdict", "candidate", "incumbent", "delta", "requirement", "actor")
@@ -54,7 +56,7 @@ def text(value: Any) -> str:
         return ", ".join(f"{text(name)} {text(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return ", ".join(text(inner) for inner in value)
-    return MARKUP.sub(r"\\\1", " ".join(str(value).split()))
+    return BEGINS.sub(r"\1\\\2", MARKUP.sub(r"\\\1", " ".join(str(value).split())))
 
 
 def block(value: Mapping[str, Any], level: int = 3) -> Iterator[str]:

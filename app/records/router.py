@@ -1,15 +1,16 @@
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StrictBool
 
 from app.auth.requires import Operator, Viewer
 from app.auth.roles import Role
 from app.http import Session
+from app.negotiation import BOTH, MARKDOWN, WantsMarkdown
 from app.records import retention
 from app.records.archive import archive, chunks
 from app.records.markdown import markdown, notes_markdown
@@ -19,8 +20,6 @@ from app.schemas import Id, ModelName, Reason, Strict
 
 router = APIRouter(tags=["records"])
 
-MARKDOWN = "text/markdown"
-BOTH: dict[int | str, dict[str, Any]] = {200: {"content": {MARKDOWN: {"schema": {"type": "string"}}}}}
 ARCHIVE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -90,35 +89,23 @@ class Archive(StreamingResponse):
 
 
 @router.get("/training/jobs/{job_id}/record", response_model=RecordView, responses=BOTH)
-async def show_record(
-    job_id: Id,
-    session: Session,
-    _: Viewer,
-    format: Annotated[Literal["json", "md"] | None, Query(description="else by Accept")] = None,
-    accept: Annotated[str, Header()] = "",
-) -> Response:
+async def show_record(job_id: Id, session: Session, _: Viewer, as_markdown: WantsMarkdown) -> Response:
     """What was changed, on which evidence, on whose say, and what became of it: as JSON or Markdown."""
     found = orjson.dumps(await change_record(session, job_id))
-    if (format or ("md" if MARKDOWN in accept else "json")) == "json":
-        return Response(found, media_type="application/json")
-    return Response(markdown(orjson.loads(found)), media_type=MARKDOWN)
+    if as_markdown:
+        return Response(markdown(orjson.loads(found)), media_type=MARKDOWN)
+    return Response(found, media_type="application/json")
 
 
 @router.get("/model/versions/{model}/{number}/release-notes", response_model=NotesView, responses=BOTH)
 async def show_notes(
-    model: ModelName,
-    number: Id,
-    request: Request,
-    session: Session,
-    _: Viewer,
-    format: Annotated[Literal["json", "md"] | None, Query(description="else by Accept")] = None,
-    accept: Annotated[str, Header()] = "",
+    model: ModelName, number: Id, request: Request, session: Session, _: Viewer, as_markdown: WantsMarkdown
 ) -> Response:
     """Data, configuration, figures, what reviewers said and known limitations of a version: as JSON or Markdown."""
     found = orjson.dumps(await release_notes(session, request.app.state.settings.store, model, number))
-    if (format or ("md" if MARKDOWN in accept else "json")) == "json":
-        return Response(found, media_type="application/json")
-    return Response(notes_markdown(orjson.loads(found)), media_type=MARKDOWN)
+    if as_markdown:
+        return Response(notes_markdown(orjson.loads(found)), media_type=MARKDOWN)
+    return Response(found, media_type="application/json")
 
 
 @router.get("/training/jobs/{job_id}/archive", response_class=Archive, responses=ARCHIVE)

@@ -32,31 +32,41 @@ class Place(NamedTuple):
 
 
 class Needed(NamedTuple):
-    """By each Ollama the tags that slots need; what was changed after `since` stays as well."""
+    """Every Ollama that a version was made in, and the tags that slots need, in whichever: one may be known by several
+    addresses. What was changed after `since` stays as well.
+    """
 
-    tags: dict[Place, set[str]]
+    places: set[Place]
+    tags: set[str]
     since: datetime
 
 
-async def needed(session: AsyncSession, settings: Settings) -> Needed:
-    """What the slots need of each Ollama that any version was ever made in, and that still has files."""
+async def needed(session: AsyncSession, settings: Settings) -> Needed | None:
+    """Of versions that still have files. None where one in a slot cannot be read: its tag could be any of ours."""
     slots = (await session.scalars(select(ModelSlots))).all()
     kept = {(row.model, number) for row in slots for number in (row.active, row.standby, row.previous)}
-    tags: dict[Place, set[str]] = {}
+    places: set[Place] = set()
+    tags: set[str] = set()
     for model, number, digest in (await session.execute(_versions())).all():
-        found = await asyncio.to_thread(_tag, settings.store, digest)
+        try:
+            found = await asyncio.to_thread(_tag, settings.store, digest)
+        except (OSError, ValueError) as error:
+            if (model, number) in kept:
+                log.warning("no Ollama is tidied: version %s of %s cannot be read (%s)", number, model, error)
+                return None
+            continue
         if found is not None:
-            place, tag = found
-            tags.setdefault(place, set()).update({tag} if (model, number) in kept else ())
+            places.add(found[0])
+            tags.update({found[1]} if (model, number) in kept else ())
     now = (await session.execute(select(clock()))).scalar_one()
-    return Needed(tags, now - timedelta(hours=settings.retain_staging_hours or SPARE_HOURS))
+    return Needed(places, tags, now - timedelta(hours=settings.retain_staging_hours or SPARE_HOURS))
 
 
 async def take_away(found: Needed) -> None:
     """Deletes the others, one Ollama after another; one that is away is asked again the next time."""
-    for place, keep in found.tags.items():
+    for place in found.places:
         try:
-            gone = await asyncio.to_thread(tidy, place.url, keep, found.since, place.key)
+            gone = await asyncio.to_thread(tidy, place.url, found.tags, found.since, place.key)
         except (Down, ValueError) as error:
             log.info("Ollama at %s is not tidied: %s", place.url, error)
         else:
@@ -72,13 +82,12 @@ def _versions() -> Select[str, int, str]:
 
 @lru_cache(maxsize=4096)
 def _tag(store: Path, digest: str) -> tuple[Place, str] | None:
-    """Where an artifact's tag is, and its name; None for one of another server, or whose files are gone."""
+    """Where an artifact's tag is, and its name; None for one of another server. Raises OSError or ValueError for files
+    that are gone or say something else.
+    """
     folder = artifacts.folder_of(store, digest)
-    try:
-        version = read(folder)
-        manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-    except (OSError, ValueError):
-        return None
+    version = read(folder)
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     if version.endpoint.api != "ollama":
         return None
     weights = manifest.files.get("model.gguf")

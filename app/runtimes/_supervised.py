@@ -75,35 +75,44 @@ class LlamaServer:
     def _supervise(self) -> None:
         wait = FIRST_WAIT
         while self._wanted:
-            ran, code = self._run()
+            ran, how = self._run()
             if not self.first.done():
-                self.first.set_exception(ValueError(self._fault or f"the server ended at its start ({_ended(code)})"))
+                self.first.set_exception(ValueError(self._fault or f"the server ended at its start ({how})"))
                 break
             wait = FIRST_WAIT if ran > STEADY_SECONDS else wait
             if self._wanted:
-                self._state = f"ended ({_ended(code)}) and is started again"
+                self._state = f"ended ({how}) and is started again"
                 log.warning("llama-server of %s %s in %.1f s", self._config["model"], self._state, wait)
             self._pause(wait)
             wait = min(wait * 2, LONGEST_WAIT)
         self.http.close()
 
-    def _run(self) -> tuple[float, int]:
-        """One life of the child: the seconds it answered, and its exit status."""
+    def _run(self) -> tuple[float, str]:
+        """One life of the child: the seconds it answered, and how it ended. One that cannot be started, for want of
+        memory or of descriptors, has none: this thread must outlive that, or nobody starts it again.
+        """
+        self._fault, since = None, None
+        try:
+            with self._start() as process:
+                self._process = process
+                if not self._wanted:
+                    process.kill()
+                since = self._attend(process)
+            how = _ended(process.returncode)
+        except OSError as error:
+            how = f"not started: {error.strerror or error}"
+        self._address = None
+        return time.monotonic() - since if since else 0.0, how
+
+    def _start(self) -> subprocess.Popen[bytes]:
         # Its own children, sockets and files are not its business: all but the three pipes are closed.
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", str(SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={name: value for name, value in os.environ.items() if not name.startswith("REFIT_")},
         )
-        self._process, self._fault = process, None
-        with process:
-            if not self._wanted:
-                process.kill()
-            since = self._attend(process)
-        self._address = None
-        return time.monotonic() - since if since else 0.0, process.returncode
 
     def _attend(self, process: subprocess.Popen[bytes]) -> float | None:
         """Tells it what to serve and reads what it says, until it ends; since when it answered."""

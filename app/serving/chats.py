@@ -15,12 +15,12 @@ from app.errors import Invalid, RefitError
 from app.http import header
 from app.openai_errors import error_of
 from app.runtimes.chat import Conversation, fault
+from app.serving.blocks import Promised
 from app.serving.chat_schemas import ChatRequest
-from app.serving.counting import Promised
 from app.serving.directions import ROUTING_KEY
-from app.serving.plane import Leaving, Serving, TookTooLong
+from app.serving.plane import Serving
 from app.serving.texts import Turn, found
-from app.serving.upstream import Json, Reply
+from app.serving.upstream import Json, Reply, not_openais
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ async def answer(serving: Serving, asked: ChatRequest, request: Request) -> Resp
         told, completion = await serving.attendance.attend(request.receive, writing, until)
     except ClientDisconnect:
         return Response(status_code=GONE)
-    except TookTooLong as error:
+    except RefitError as error:
         turn.failed(error)
         raise
     id = turn.answered([conversation], [completion.text])
@@ -89,8 +89,7 @@ class Events(Response):
             await attendance.attend(receive, self._write(send), self._until)
             completion = "".join(self._texts)
         except RefitError as error:
-            if not isinstance(error, Leaving):
-                self._turn.failed(error)
+            self._turn.failed(error)
             await _send(send, {"error": error_of(error.problem())})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -103,7 +102,11 @@ class Events(Response):
     async def _write(self, send: Send) -> None:
         async with aclosing(self._reply.events()) as events:
             async for event in events:
-                if (told := self._chunk(event)) is not None:
+                try:
+                    told = self._chunk(event)
+                except (KeyError, TypeError, AttributeError):
+                    raise not_openais() from None
+                if told is not None:
                     await _send(send, told)
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
@@ -122,7 +125,7 @@ class Events(Response):
         delta = {name: choice["delta"][name] for name in OF_A_DELTA if name in choice["delta"]}
         if "role" in delta and delta.get("content") is None:
             delta["content"] = ""
-        self._texts.append(delta.get("content") or "")
+        self._texts.append(str(delta.get("content") or ""))
         return {
             "index": 0,
             "delta": delta,

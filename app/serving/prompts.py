@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 from starlette.types import Receive
 
-from app.errors import Invalid
+from app.errors import Invalid, RefitError
 from app.express import Answer
 from app.http import Headers
 from app.runtimes.chat import Completion, Message, Sampling
@@ -23,7 +23,11 @@ async def complete(serving: Serving, asked: Asked, began: float, receive: Receiv
     Raises what Upstreams.open raises, naming the row; Leaving, TookTooLong, ClientDisconnect.
     """
     turn, rows = Turn.of(serving, asked.target, began), asked.conversations or []
-    completions = await serving.attendance.attend(receive, _completed(turn, rows), None)
+    try:
+        completions = await serving.attendance.attend(receive, _completed(turn, rows), None)
+    except RefitError as error:
+        turn.failed(error)
+        raise
     request = turn.answered(rows, [completion.text for completion in completions])
     headers: Headers = [(b"content-type", b"application/json"), (b"x-request-id", request.encode())]
     if not serving.replica.has_lease:
@@ -51,7 +55,6 @@ async def _write(turn: Turn, waiting: Iterator[tuple[int, list[Message]]], answe
             async with asyncio.timeout(turn.serving.settings.answer_seconds):
                 _, answers[row] = await turn.whole(conversation, AS_THE_CARD_SAYS, {})
         except TimeoutError:
-            turn.failed(TookTooLong())
             raise TookTooLong from None
         except Invalid as error:
             details = error.details | {"errors": [{"row": row, "column": None, "message": error.message}]}

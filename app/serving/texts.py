@@ -11,11 +11,12 @@ from app.feedback.log import Exchange
 from app.metrics import PREDICTIONS
 from app.runtimes import Generator
 from app.runtimes.chat import Completion, Conversation, Sampling
-from app.serving.counting import Key, Ledger, Promised
+from app.serving.blocks import Promised
+from app.serving.counting import Key, Ledger
 from app.serving.loaded import Loaded
-from app.serving.plane import Serving
+from app.serving.plane import Leaving, Serving
 from app.serving.target import Target, find
-from app.serving.upstream import Json, ModelDown, Reply
+from app.serving.upstream import Json, Reply, not_openais
 
 FINISHED = ("stop", "length")
 
@@ -54,22 +55,15 @@ class Turn:
         return {"X-Refit-Version": str(self.key.version), "X-Refit-Generation": str(self.key.generation)}
 
     async def open(self, conversation: Conversation, sampling: Sampling, more: Json) -> Reply:
-        """Raises what Upstreams.open raises; it is counted."""
-        try:
-            return await self.serving.upstreams.open(self.generator, conversation, sampling, more)
-        except RefitError as error:
-            self.failed(error)
-            raise
+        """Raises what Upstreams.open raises."""
+        return await self.serving.upstreams.open(self.generator, conversation, sampling, more)
 
     async def whole(self, conversation: Conversation, sampling: Sampling, more: Json) -> tuple[Json, Completion]:
-        """The server's answer, as it came and in short. Raises as `open`, and what is raised is counted."""
+        """The server's answer, as it came and in short. Raises as `open`."""
         reply = await self.open(conversation, sampling, more)
         try:
             told = await reply.whole()
             return told, completion_of(told)
-        except RefitError as error:
-            self.failed(error)
-            raise
         finally:
             await reply.close()
 
@@ -93,9 +87,12 @@ class Turn:
         if completion is not None:
             self._log(ledger, promised.request, [conversation], [completion])
 
-    def failed(self, error: Exception) -> None:
-        if (ledger := self._ledger()) is not None:
-            (ledger.refused if isinstance(error, RefitError) and error.status < 500 else ledger.failed)()
+    def failed(self, error: RefitError) -> None:
+        """Counts the request, once, however many of its rows were being answered. That this replica ends is no failure
+        of the version."""
+        ledger = self._ledger()
+        if ledger is not None and not isinstance(error, Leaving):
+            (ledger.refused if error.status < 500 else ledger.failed)()
 
     def _ledger(self) -> Ledger | None:
         """Asked for at the end: one that is found at the beginning may be forgotten before a long answer is there."""
@@ -122,6 +119,6 @@ def completion_of(told: Mapping[str, Any]) -> Completion:
         choice, usage = told["choices"][0], told["usage"]
         text, reason = choice["message"]["content"] or "", choice["finish_reason"]
         finished = reason if reason in FINISHED else "stop"
-        return Completion(text, finished, usage["prompt_tokens"], usage["completion_tokens"])
-    except (KeyError, IndexError, TypeError):
-        raise ModelDown("The version's server answers in a way of its own.", remedy="Look at the log of it.") from None
+        return Completion(str(text), finished, int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise not_openais() from None

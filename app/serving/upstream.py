@@ -80,7 +80,7 @@ class Reply:
         """Raises ModelDown where it is cut off."""
         try:
             told: Json = orjson.loads(await self._response.aread())
-        except (httpx.TransportError, orjson.JSONDecodeError) as error:
+        except (httpx.RequestError, orjson.JSONDecodeError) as error:
             raise _down(f"its answer was cut off: {type(error).__name__}") from None
         return told
 
@@ -103,7 +103,7 @@ class Reply:
         try:
             told = orjson.loads(await self._response.aread())
             found = told["error"] if isinstance(told["error"], dict) else {"message": told["error"]}
-        except (httpx.TransportError, orjson.JSONDecodeError, KeyError, TypeError):
+        except (httpx.RequestError, orjson.JSONDecodeError, KeyError, TypeError):
             return {}
         return {name: value for name, value in found.items() if value is not None}
 
@@ -126,13 +126,20 @@ class Reply:
 
 def _event(told: bytes) -> Json:
     try:
-        event: Json = orjson.loads(told)
+        event = orjson.loads(told)
     except orjson.JSONDecodeError:
-        raise _down("its answer is not OpenAI's") from None
-    if "error" in event:
+        raise not_openais() from None
+    if not isinstance(event, dict):
+        raise not_openais()
+    if event.get("error"):
         log.warning("a language model failed in the middle of an answer: %s", event["error"])
         raise _down("it failed in the middle of its answer")
     return event
+
+
+def not_openais() -> ModelDown:
+    """Of an answer that reads otherwise than OpenAI's API says."""
+    return _down("its answer is not OpenAI's")
 
 
 def _down(why: str) -> ModelDown:

@@ -1,9 +1,10 @@
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from app.auth.requires import Viewer
 from app.http import Session
+from app.negotiation import BOTH, MARKDOWN, WantsMarkdown
 from app.schemas import Id, ModelName
 from app.signoff import service
 from app.signoff.markdown import markdown
@@ -12,24 +13,16 @@ from app.signoff.schemas import SheetView, SignoffRequest, StandingView, WordVie
 router = APIRouter(prefix="/model/versions/{model}/{number}", tags=["sign-off"])
 Model = Annotated[ModelName, Path()]
 Number = Annotated[Id, Path()]
-MARKDOWN = "text/markdown"
-BOTH: dict[int | str, dict[str, Any]] = {200: {"content": {MARKDOWN: {"schema": {"type": "string"}}}}}
 
 
 @router.get("/evaluation-sheet", response_model=SheetView, responses=BOTH)
 async def show_sheet(
-    model: Model,
-    number: Number,
-    request: Request,
-    session: Session,
-    _: Viewer,
-    format: Annotated[Literal["json", "md"] | None, Query(description="else by Accept")] = None,
-    accept: Annotated[str, Header()] = "",
+    model: Model, number: Number, request: Request, session: Session, _: Viewer, as_markdown: WantsMarkdown
 ) -> Response:
     """Prompts with the answers of candidate and incumbent, blind: the riskiest first, else in random order, the same
     for everybody."""
     sheet = await service.sheet_of(session, request.app.state.settings.store, model, number)
-    if (format or ("md" if MARKDOWN in accept else "json")) == "md":
+    if as_markdown:
         return Response(markdown(sheet), media_type=MARKDOWN)
     return Response(sheet.model_dump_json(), media_type="application/json")
 

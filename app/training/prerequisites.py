@@ -26,7 +26,8 @@ async def of_any_job(
 ) -> list[Check]:
     """What is asked even of a job that makes no version; `works`: its pipeline is to run, not to plan."""
     known = await session.get(ModelType, applied.definition.type)
-    enabled = training_is_enabled(settings, applied.definition.type, costly=known is not None and known.costly)
+    type, costly = applied.definition.type, known is not None and known.costly
+    enabled = training_is_enabled(settings, type, costly=costly, allowed=await _allowed(session, settings))
     looks_only = not works and settings.training_enabled is not False
     return [replace(enabled, passed=enabled.passed or looks_only), nobody_waits(open_jobs)]
 
@@ -48,14 +49,15 @@ async def of_training(
     ]
 
 
-def training_is_enabled(settings: Settings, type: str, *, costly: bool) -> Check:
+def training_is_enabled(settings: Settings, type: str, *, costly: bool, allowed: Sequence[str]) -> Check:
+    """`allowed` are the types that may train now: whoever adds one must name them too."""
     on = settings.may_train(type, costly=costly)
     is_setup = settings.training_enabled is False
     off = f"Training of type {type} is switched off" + (
         ": it is costly, and must be allowed by name." if costly else "."
     )
     said = "Training is switched off while the service is being set up." if is_setup else off
-    allow = "true" if is_setup else ",".join([*_allowed(settings), type])
+    allow = "true" if is_setup else ",".join([*allowed, type])
     return Check(
         "training_disabled",
         passed=on,
@@ -68,9 +70,9 @@ def training_is_enabled(settings: Settings, type: str, *, costly: bool) -> Check
     )
 
 
-def _allowed(settings: Settings) -> list[str]:
-    """The types that are named now; what was never restricted is all of them."""
-    return settings.training_enabled.split(",") if isinstance(settings.training_enabled, str) else []
+async def _allowed(session: AsyncSession, settings: Settings) -> list[str]:
+    types = (await session.scalars(select(ModelType).order_by(ModelType.name))).all()
+    return [known.name for known in types if settings.may_train(known.name, costly=known.costly)]
 
 
 def nobody_waits(open_jobs: Sequence[TrainingJob]) -> Check:

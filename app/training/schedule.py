@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
 from app.db import clock
-from app.definitions.schemas import Triggers
 from app.definitions.tables import Model, ModelDefinition
+from app.definitions.triggering import Triggers
 from app.errors import RefitError
 from app.events.record import record
 from app.settings import Settings

@@ -161,7 +161,23 @@ async def test_nothing_that_somebody_wrote_becomes_markup(sessions: Maker, confi
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "–"), (True, "yes"), (0, "0"), (0.123456789, "0.123457"), ("a\n# b", r"a \# b"), ({"a": [1, 2]}, "a 1, 2")],
+    [
+        (None, "–"),
+        (True, "yes"),
+        (0, "0"),
+        (-3, "-3"),
+        (0.123456789, "0.123457"),
+        ("a\n# b", r"a \# b"),
+        ({"a": [1, 2]}, "a 1, 2"),
+        ("- a", r"\- a"),
+        ("---", r"\---"),
+        ("==", r"\=="),
+        ("12. a", r"12\. a"),
+        ("1) a", r"1\) a"),
+        ("-a", "-a"),
+        ("1.5", "1.5"),
+        ("&lt;", r"\&lt;"),
+    ],
 )
 def test_a_value_stands_on_one_line(value: Any, shown: str) -> None:
     assert text(value) == shown

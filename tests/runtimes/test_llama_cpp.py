@@ -204,3 +204,34 @@ def test_one_that_dies_at_once_each_time_is_started_ever_more_rarely(
     time.sleep(1.5)
     assert 2 <= len(counted.read_text()) <= 5
     generator.close()
+
+
+def test_a_child_that_cannot_be_started_now_is_started_once_it_can(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_supervised, "FIRST_WAIT", 0.05)
+    generator = load(artifact)
+    before = generator.pid
+    assert before
+    with monkeypatch.context() as without:
+        without.setattr(sys, "executable", "/no/such/python")
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: "not started: No such file" in state(generator))
+    wait_until(lambda: answers(generator))
+    generator.close()
+
+
+def state(loaded: LlamaCpp) -> str:
+    try:
+        return loaded.upstream.url
+    except Down as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("interpreter", ["/no/such/python", "/bin/true"])
+def test_one_that_never_ran_says_so_at_once(artifact: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
+    monkeypatch.setattr(sys, "executable", interpreter)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="ended at its start"):
+        load(artifact)
+    assert time.monotonic() - began < 5

@@ -16,7 +16,10 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.db import clock
 from app.feedback.tables import Feedback, PredictionLog
+from app.runtimes.chat import Upstream
+from app.runtimes.llama_cpp import LlamaCpp
 from app.server import Server
 from app.serving.directions import position
 from app.settings import Settings
@@ -256,6 +259,41 @@ async def test_a_model_whose_server_is_down_is_said_to_be_down(
         await talk.chat.completions.create(model="qa", messages=asked(SUM))
     assert (down.value.status_code, down.value.code) == (503, "model_down")
     assert int(down.value.response.headers["retry-after"]) > 0
+
+
+async def test_a_batch_that_fails_is_one_failure_however_many_rows_were_being_answered(
+    client: httpx.AsyncClient, api: FastAPI, session: AsyncSession, active: int
+) -> None:
+    os.kill(generator(api).pid, signal.SIGKILL)
+    async with asyncio.timeout(5):
+        while generator(api)._server._address is not None:
+            await asyncio.sleep(0.01)
+    failed = await client.post("/predict/batch", json={"model": "qa", "instances": [SUM] * 4})
+    assert (failed.status_code, failed.json()["code"]) == (503, "model_down")
+    await flush(api)
+    now = (await session.scalars(select(clock()))).one()
+    seen = await traffic.window(session, "qa", active, "active", now, now)
+    assert (seen.requests, seen.errors) == (1, 1)
+
+
+async def test_a_stream_that_is_not_openais_ends_in_an_error_that_says_so(
+    talk: openai.AsyncOpenAI, api: FastAPI, active: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [b'{"choices": null}', b'{"choices": [{"index": 0}]}', b'{"choices": [7]}', b"7", b"{"]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ndata: " + events[-1] + b"\n\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as strange:
+        address = f"http://127.0.0.1:{strange.sockets[0].getsockname()[1]}/v1"
+        monkeypatch.setattr(LlamaCpp, "upstream", Upstream(address, "x"))
+        while events:
+            with pytest.raises(openai.APIError, match="does not answer now"):
+                async for _ in await talk.chat.completions.create(model="qa", messages=asked(SUM), stream=True):
+                    pass
+            events.pop()
 
 
 async def test_a_caller_that_leaves_ends_the_answer(talk: openai.AsyncOpenAI, api: FastAPI, active: int) -> None:

@@ -19,7 +19,7 @@ from app.feedback.log import prune_log
 from app.feedback.tables import AnswerBlock, PredictionLog
 from app.main import create_app, lifespan
 from app.runtimes import Batch, Prediction
-from app.serving import counting
+from app.serving import blocks, counting
 from app.serving.counting import Key, Ledger
 from app.settings import Settings
 from app.traffic import service as traffic
@@ -281,7 +281,7 @@ def test_beyond_the_budget_requests_are_sampled_whole_and_their_rows_counted_as_
 def test_when_nobody_comes_to_count_memory_is_bounded_and_what_is_lost_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(counting, "MOST_REQUESTS", 10)
+    monkeypatch.setattr(blocks, "MOST_REQUESTS", 10)
     monkeypatch.setattr(counting, "MOST_BLOCKS", 3)
     held, (batch, predictions) = ledger(), answers(4)
     for _ in range(100):

@@ -165,8 +165,10 @@ async def test_a_type_that_is_switched_off_is_refused_with_what_to_write_but_may
     session: AsyncSession, config: Settings
 ) -> None:
     await define_costly(session)
+    await define(session, "fraud")
     off = await refused(session, config)
-    assert (off.code, "REFIT_TRAINING_ENABLED=llm " in str(off.remedy)) == ("training_disabled", True)
+    # Whoever writes that has lost none of the types that could be trained before.
+    assert (off.code, "REFIT_TRAINING_ENABLED=classifier,llm " in str(off.remedy)) == ("training_disabled", True)
     assert (await trigger(session, config, "assistant", dry_run=True)).dry_run
     setup = config.model_copy(update={"training_enabled": False})
     assert (await refused(session, setup, stages=["snapshot"])).code == "training_disabled"

@@ -13,7 +13,7 @@ import orjson
 
 from app import runtimes
 from app.registry.artifacts import ALLOWED_SUFFIXES
-from app.runtimes.chat import Card
+from app.runtimes.chat import Card, Message
 from workers.llm import card as cards
 from workers.llm import converter, disk, heldout, modelfile, parity, reference, stages
 from workers.llm import tokenizer as tokenizers
@@ -36,8 +36,8 @@ def depends_on(params: LlmParams) -> dict[str, Any]:
 
 
 def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
-    """Raises PipelineError: converter_missing, conversion_failed, export_mismatch, modelfile_differs,
-    modelfile_missing, disk_full."""
+    """Raises PipelineError: converter_missing, conversion_failed, export_mismatch, context_too_short,
+    modelfile_differs, modelfile_missing, disk_full."""
     artifact, parameters = folder / "artifact", done["merge"].figures["parameters"]
     size = int(converter.BYTES[run.params.quantization] * parameters)
     # Always a new folder: what an earlier attempt left may have been published, and is linked there.
@@ -46,8 +46,8 @@ def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
         converter.convert(done["merge"].folder / "merged", artifact / "model.gguf", run.params.quantization)
         run.progress(0.4, "comparing the export")
         with reference.loaded(done["merge"].folder / "merged") as merged:
-            _describe(run, done, artifact, merged)
-            compared = _compared(run, artifact, merged)
+            card = _describe(run, done, artifact, merged)
+            compared = _compared(run, artifact, card, merged)
         _beside(run, done, artifact)
     gguf = (artifact / "model.gguf").stat().st_size
     run.log(
@@ -76,7 +76,7 @@ def candidate(run: Run, done: Mapping[str, Done]) -> Candidate:
     return Candidate(format, run.folder, _metrics(figures), details)
 
 
-def _describe(run: Run, done: Mapping[str, Done], artifact: Path, merged: Reference) -> None:
+def _describe(run: Run, done: Mapping[str, Done], artifact: Path, merged: Reference) -> Card:
     """How it is asked, and that a Modelfile in use asks it so."""
     figures = done["merge"].figures
     weights = done["prepare"].figures["weights"]
@@ -85,18 +85,35 @@ def _describe(run: Run, done: Mapping[str, Done], artifact: Path, merged: Refere
         markers = tokenizers.markers(merged.tokenizer)
         for note in modelfile.check(modelfile.read(run.params.export.modelfile), card, markers):
             run.log(note)
-    smoke = heldout.conversations(run.data, run.params.system_prompt, SMOKE)
-    cards.write(artifact, card, run.params, merged.tokenizer, smoke)
+    cards.write(artifact, card, run.params, merged.tokenizer, _fitting(run, card, merged, SMOKE))
+    return card
 
 
-def _compared(run: Run, artifact: Path, merged: Reference) -> dict[str, Any]:
-    """By llama.cpp whoever will serve it: Ollama, which runs the same file, tells no token ids."""
-    export = run.params.export
-    card = Card.model_validate_json((artifact / "card.json").read_bytes())
-    every = heldout.conversations(run.data, run.params.system_prompt, export.parity_prompts)
-    fitting = [each for each in every if len(merged.prompt(each)) + export.parity_tokens <= card.context]
+def _fitting(run: Run, card: Card, merged: Reference, count: int) -> list[list[Message]]:
+    """Of so many held-out prompts those that its context has room for, and for the tokens that are compared: a smoke
+    input that is too long would keep the version from ever being loaded.
+
+    Raises PipelineError `context_too_short`: an export that nothing was compared of would be served unseen.
+    """
+    every = heldout.conversations(run.data, run.params.system_prompt, count)
+    room = card.context - run.params.export.parity_tokens
+    fitting = [each for each in every if len(merged.prompt(each)) <= room]
     if len(fitting) < len(every):
         run.log(f"{len(every) - len(fitting)} held-out prompts do not fit into a context of {card.context} tokens")
+    if not fitting:
+        raise PipelineError(
+            "context_too_short",
+            f"None of {len(every)} held-out prompts fits into a context of {card.context} tokens, with "
+            f"{run.params.export.parity_tokens} of an answer.",
+            "Raise training.serve.context as far as the base model reads, or leave rows as long as these out.",
+        )
+    return fitting
+
+
+def _compared(run: Run, artifact: Path, card: Card, merged: Reference) -> dict[str, Any]:
+    """By llama.cpp whoever will serve it: Ollama, which runs the same file, tells no token ids."""
+    export = run.params.export
+    fitting = _fitting(run, card, merged, export.parity_prompts)
     exported = _served(artifact)
     try:
         return parity.check(

@@ -33,8 +33,9 @@ def train(run: Run) -> Candidate | None:
     preference_data_unfit, reward_without_reference, base_unavailable, chat_template_missing, chat_template_refuses,
     adapter_mismatch. Of a training: batch_too_large, batch_indivisible, quantized_needs_gpu, too_many_processes,
     launch_failed, not_converged, judge_unreachable, out_of_memory, gpu_busy, stop_command_failed. Of what is exported:
-    merge_mismatch, nothing_generated, converter_missing, conversion_failed, export_mismatch, modelfile_missing,
-    modelfile_differs, disk_full. Of stages: stage_missing. Of a pull: pull_unnamed, pull_failed, pull_timeout.
+    merge_mismatch, nothing_generated, converter_missing, conversion_failed, export_mismatch, context_too_short,
+    modelfile_missing, modelfile_differs, disk_full. Of stages: stage_missing. Of a pull: pull_unnamed, pull_failed,
+    pull_timeout.
     """
     from workers.llm import pull
 

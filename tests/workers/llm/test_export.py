@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from app import runtimes
 from app.runtimes import Generator
-from app.runtimes.chat import GREEDY, Completion, Conversation, Sampling
+from app.runtimes.chat import GREEDY, Completion, Conversation, Sampling, written
 from app.settings import settings
 from tests.workers.llm.exports import (
     KNOWN,
@@ -25,6 +26,7 @@ from tests.workers.llm.exports import (
     run_of,
     trained,
 )
+from tests.workers.runs import data_of
 from workers.llm import converter, export, parity, reference
 from workers.llm.stages import Done
 from workers.pipeline import PipelineError
@@ -135,6 +137,26 @@ def test_an_export_done_again_leaves_what_was_published_as_it_was(
     with pytest.raises(PipelineError, match="cannot be served"):
         export.work(run, {k: v for k, v in road.items() if k != "export"}, again)
     assert (run.folder / "model.gguf").read_bytes() == before
+
+
+def test_prompts_beyond_the_context_are_no_smoke_inputs_and_where_none_fits_nothing_is_exported(
+    tmp_path: Path, road: dict[str, Done], named: Callable[[Path], None]
+) -> None:
+    made = road["export"].folder / "artifact" / "model.gguf"
+    named(_converter(tmp_path, f"import shutil; shutil.copy({str(made)!r}, sys.argv[3])"))
+    before = {name: done for name, done in road.items() if name != "export"}
+    run = run_of(tmp_path, system_prompt=SYSTEM, serve={"context": 128}, export={"parity_prompts": 2})
+    for questions, kept in (([QUESTION, "plus " * 200], [QUESTION]), (["plus " * 200], [])):
+        rows = {"prompt": [written(asked(q)) for q in questions], "completion": [TAUGHT] * len(questions)}
+        run.data = data_of(pa.table(rows), "completion")
+        if kept:
+            export.work(run, before, tmp_path / "export")
+            smoke = json.loads((tmp_path / "export" / "artifact" / "smoke.json").read_bytes())["rows"]
+            assert [conversation[-1]["content"] for conversation in smoke] == kept
+        else:
+            with pytest.raises(PipelineError, match="None of 1 held-out prompts fits") as refused:
+                export.work(run, before, tmp_path / "export")
+            assert refused.value.code == "context_too_short"
 
 
 def test_a_gguf_of_another_model_is_refused_naming_prompt_position_and_tokens(
