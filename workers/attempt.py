@@ -71,7 +71,7 @@ def _version(candidate: Candidate, manifest: Manifest, found: dict[str, Any], **
         "artifact": manifest.digest,
         "size": manifest.size,
         "metrics": found["metrics"],
-        "details": {**candidate.details, **details},
+        "details": {**candidate.details, **({"seconds": candidate.seconds} if candidate.seconds else {}), **details},
         "gate": found["gate"],
         "verdict": found["gate"]["verdict"],
         "incumbent": found["gate"]["incumbent"],

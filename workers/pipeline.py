@@ -91,7 +91,8 @@ class Candidate:
     """What `train` leaves: a folder of artifact files, of a format that has a runtime, with figures to record.
 
     `metrics` are the validation-side figures; the gate measures its own on the holdout. `full_because` says why nothing
-    of `run.base` is in it although there was one.
+    of `run.base` is in it although there was one. `details` travel in the artifact, which is the same to the bit for the
+    same training; how many `seconds` its stages took stands beside it.
     """
 
     format: str
@@ -99,6 +100,7 @@ class Candidate:
     metrics: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)  # e.g. chosen family, hyperparameters, trials
     full_because: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Reporter(Protocol):

@@ -45,8 +45,8 @@ GREEDY = Sampling(temperature=0.0, seed=0)
 class Card(BaseModel):
     """What a version was trained with and must be asked with.
 
-    `stop` are the texts that end an answer. `base` names what it was tuned from, `weights` is the sha256 of that.
-    `context` counts tokens of prompt and answer together.
+    `stop` are the texts that end an answer, `markers` those that the template puts around what is said. `base` names
+    what it was tuned from, `weights` is the sha256 of that. `context` counts tokens of prompt and answer together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +60,7 @@ class Card(BaseModel):
     chat_template: str = Field(description="Jinja2, as transformers and llama.cpp read it")
     system_prompt: str | None
     stop: tuple[str, ...]
+    markers: tuple[str, ...] = ()
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=256, seed=0)
 
 
@@ -113,6 +114,16 @@ def chat_body(upstream: Upstream, card: Card, conversation: Conversation, sampli
     stop = list(dict.fromkeys([*(drawn.get("stop") or ()), *card.stop]))
     messages = with_system(conversation, card.system_prompt)
     return {"model": upstream.model, "messages": messages} | drawn | ({"stop": stop} if stop else {})
+
+
+def forged(conversation: Conversation, card: Card) -> tuple[int, str] | None:
+    """Where what is said would read as more than what is said, and the marker that would end it: a caller who writes
+    one could speak for the system or for the model."""
+    for place, message in enumerate(conversation):
+        for marker in card.markers:
+            if marker in message["content"]:
+                return place, marker
+    return None
 
 
 def written(conversation: Conversation) -> str:

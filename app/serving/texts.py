@@ -10,7 +10,7 @@ from app.errors import Invalid, RefitError
 from app.feedback.log import Exchange
 from app.metrics import PREDICTIONS
 from app.runtimes import Generator
-from app.runtimes.chat import Completion, Conversation, Sampling
+from app.runtimes.chat import Completion, Conversation, Sampling, forged
 from app.serving.blocks import Promised
 from app.serving.counting import Key, Ledger
 from app.serving.loaded import Loaded
@@ -55,7 +55,9 @@ class Turn:
         return {"X-Refit-Version": str(self.key.version), "X-Refit-Generation": str(self.key.generation)}
 
     async def open(self, conversation: Conversation, sampling: Sampling, more: Json) -> Reply:
-        """Raises what Upstreams.open raises."""
+        """Raises Invalid `control_tokens`, and what Upstreams.open raises."""
+        if found := forged(conversation, self.generator.card):
+            raise _forged(*found)
         return await self.serving.upstreams.open(self.generator, conversation, sampling, more)
 
     async def whole(self, conversation: Conversation, sampling: Sampling, more: Json) -> tuple[Json, Completion]:
@@ -111,6 +113,14 @@ def found(serving: Serving, model: str | None, key: str, slot: str = "active") -
     """The version that answers, by the caller's key where a canary runs. Raises what `find` raises."""
     target = find(serving.replica, serving.settings.max_batch_rows, model, slot)
     return serving.directions.routed(target, key) if key and slot == "active" else target
+
+
+def _forged(place: int, marker: str) -> Invalid:
+    return Invalid(
+        f"messages.{place}.content has {marker}, by which this model tells who speaks.",
+        code="control_tokens",
+        remedy="Leave it out; what other speakers said goes into messages of their own.",
+    )
 
 
 def completion_of(told: Mapping[str, Any]) -> Completion:

@@ -27,6 +27,7 @@ def of(merged: Path, tokenizer: Any, params: LlmParams, weights: str, parameters
         chat_template=tokenizer.chat_template,
         system_prompt=params.system_prompt,
         stop=tuple(tokenizers.ends(tokenizer, config.get("eos_token_id"))),
+        markers=tuple(tokenizers.markers(tokenizer)),
         sampling=Sampling(temperature=params.serve.temperature, max_tokens=params.serve.max_tokens, seed=0),
     )
 

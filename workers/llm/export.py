@@ -24,6 +24,7 @@ from workers.llm.stages import Done
 from workers.pipeline import Candidate, PipelineError, Run
 
 SMOKE = 8
+PRIVATE = ("base_folder", "samples", "chat_template", "seconds", "resumed_at")
 # What tells how good a stage has become, by the end of its name; lower is better, or higher, as the name says.
 MEASURES = ("loss", "accuracy", "margin", "reward")
 
@@ -70,10 +71,10 @@ def candidate(run: Run, done: Mapping[str, Done]) -> Candidate:
         "quantization": figures["export"]["quantization"],
         "parity": figures["export"]["parity"],
         "figures": {name: _public(told) for name, told in figures.items()},
-        "seconds": {name: stage.seconds for name, stage in done.items()},
     }
     format = "llama_cpp" if run.params.serve.by == "llama_cpp" else "openai"
-    return Candidate(format, run.folder, _metrics(figures), details)
+    seconds = {name: stage.seconds for name, stage in done.items()}
+    return Candidate(format, run.folder, _metrics(figures), details, seconds=seconds)
 
 
 def _describe(run: Run, done: Mapping[str, Done], artifact: Path, merged: Reference) -> Card:
@@ -167,8 +168,8 @@ def _keep_merged(merged: Path, folder: Path) -> None:
 
 
 def _public(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the worker's paths, people's prompts, and what stands in the card."""
-    return {name: value for name, value in figures.items() if name not in ("base_folder", "samples", "chat_template")}
+    """Without the worker's paths, people's prompts, what stands in the card, and what is otherwise each time."""
+    return {name: value for name, value in figures.items() if name not in PRIVATE}
 
 
 def _metrics(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

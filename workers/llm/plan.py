@@ -164,6 +164,7 @@ def _memory(run: Run, params: LlmParams, shape: Shape) -> dict[str, Any]:
 def _warnings(run: Run, params: LlmParams, counts: Mapping[SplitName, Counts], memory: Mapping[str, Any]) -> list[str]:
     cut = sum(counted.cut for counted in counts.values())
     left_out = sum(counted.left_out for counted in counts.values())
+    marked = sum(counted.marked for counted in counts.values())
     longest = max(counted.longest for counted in counts.values())
     held = run.data.counts()
     said = {
@@ -171,6 +172,7 @@ def _warnings(run: Run, params: LlmParams, counts: Mapping[SplitName, Counts], m
         f"{left_out} rows are left out, as none of their answer fits": left_out,
         f"the stage {memory['stage']} is estimated to want {memory['estimate_mib']} MiB, and"
         f" {memory['free_mib']} MiB are free on the {memory['device']}": memory["enough"] is False,
+        f"{marked} rows have in them what the chat template tells speakers apart by, and are learnt so": marked,
         "no validation rows: the loss on unseen rows is not known": not counts["validation"].rows,
         "no holdout rows: the version cannot be judged": not held.get("holdout"),
         "the stage preference is on, and the definition has no preference data: it is skipped": "preference"

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from app.data.chats import COMPLETION, PROMPT
 from app.runtimes import chat
+from workers.llm import tokenizer as tokenizers
 from workers.pipeline import PipelineError
 
 AT_ONCE = 512
@@ -28,17 +29,20 @@ TOKEN_ROWS = pa.schema(
 
 @dataclass
 class Counts:
-    """Of one split. `cut`: rows that lost their end and are learnt from all the same; `left_out`: all of the answer."""
+    """Of one split. `cut`: rows that lost their end and are learnt from all the same; `left_out`: all of the answer.
+    `marked`: those in which somebody says what the chat template tells speakers apart by.
+    """
 
     rows: int = 0
     tokens: int = 0
     cut: int = 0
     left_out: int = 0
+    marked: int = 0
     longest: int = 0
     examples: list[int] = field(default_factory=list)  # places of the first rows left out
 
     def told(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in ("rows", "tokens", "cut", "left_out", "longest")}
+        return {name: getattr(self, name) for name in ("rows", "tokens", "cut", "left_out", "marked", "longest")}
 
 
 def token_rows(
@@ -48,10 +52,14 @@ def token_rows(
 
     The answer begins where prompt and whole conversation part, which is how TRL 1.16 finds it.
     """
+    markers = tokenizers.markers(tokenizer)
     asked, told = table.column(PROMPT).to_pylist(), table.column(COMPLETION).to_pylist()
     for first in range(0, len(asked), AT_ONCE):
         prompts = [chat.with_system(chat.read(text), system) for text in asked[first : first + AT_ONCE]]
         answers = told[first : first + AT_ONCE]
+        counts.marked += sum(
+            _is_marked(*said, markers) for said in zip(asked[first : first + AT_ONCE], answers, strict=True)
+        )
         wholes = [[*p, {"role": "assistant", "content": a}] for p, a in zip(prompts, answers, strict=True)]
         before = _encoded(tokenizer, prompts, add_generation_prompt=True)
         whole = _encoded(tokenizer, wholes)
@@ -101,6 +109,10 @@ def _encoded(tokenizer: Any, conversations: Sequence[Any], **given: Any) -> list
             "Leave out system_prompt or the system messages of the data, or make user and assistant alternate in it.",
         ) from error
     return ids
+
+
+def _is_marked(asked: str, told: str, markers: Sequence[str]) -> bool:
+    return any(marker in asked or marker in told for marker in markers)
 
 
 def _row(place: int, prompt: list[int], whole: list[int]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_the_candidate_has_all_that_is_served_and_the_stage_keeps_its_own(
     assert (card["stop"], card["context"], card["system_prompt"]) == (["<|im_end|>"], 512, SYSTEM)
     assert "chat_template" in json.loads(files["merged/tokenizer_config.json"].read_bytes())
     assert (candidate.format, candidate.metrics) == ("openai", {"sft_eval_loss": 0.1})
-    assert candidate.details["seconds"] == {"prepare": 0.0, "sft": 0.0, "merge": 1.5, "export": 2.5}
+    assert candidate.seconds == {"prepare": 0.0, "sft": 0.0, "merge": 1.5, "export": 2.5}
     assert str(tmp_path.parent) not in json.dumps(candidate.details)
     assert (road["export"].folder / "artifact" / "model.gguf").exists()
 
