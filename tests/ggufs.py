@@ -64,6 +64,7 @@ def tiny_card(**changes: Any) -> Card:
         "chat_template": CHATML,
         "system_prompt": None,
         "stop": ("<|im_end|>",),
+        "markers": ("<|im_start|>", "<|im_end|>"),
     }
     return Card(**given | changes)
 

@@ -91,8 +91,8 @@ class Candidate:
     """What `train` leaves: a folder of artifact files, of a format that has a runtime, with figures to record.
 
     `metrics` are the validation-side figures; the gate measures its own on the holdout. `full_because` says why nothing
-    of `run.base` is in it although there was one. `details` travel in the artifact, which is the same to the bit for the
-    same training; how many `seconds` its stages took stands beside it.
+    of `run.base` is in it although there was one. `details` travel in the artifact: equal for equal trainings. How many
+    `seconds` the stages took stands beside it.
     """
 
     format: str

@@ -165,6 +165,7 @@ class _MLflow:
 
     def __init__(self, _logs: Path, spec: Spec, _step: int) -> None:
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         server = os.environ.get("MLFLOW_TRACKING_URI")
         if not server:
@@ -174,12 +175,16 @@ class _MLflow:
         known = self._client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self._client.create_experiment(name)
         self._run = self._client.create_run(experiment).info.run_id
-        for key, value in _config(spec).items():
-            self._client.log_param(self._run, key, str(value)[:500])
+        # In one call each, of what is told at once: to a server every call is a round trip, to a file a transaction.
+        params = [Param(key, str(value)[:500]) for key, value in _config(spec).items()]
+        self._client.log_batch(self._run, params=params)
 
     def log(self, figures: Figures, step: int) -> None:
-        for name, value in figures.items():
-            self._client.log_metric(self._run, _tag(name), value, step=step)
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1_000)
+        metrics = [Metric(_tag(name), value, now, step) for name, value in figures.items()]
+        self._client.log_batch(self._run, metrics=metrics)
 
     def close(self) -> None:
         self._client.set_terminated(self._run)

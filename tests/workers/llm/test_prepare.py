@@ -20,15 +20,15 @@ def refused(folder: Path, data: Any = None, **params: Any) -> PipelineError:
     return refusal.value
 
 
-def test_rows_lose_their_end_or_their_place_and_both_are_counted(tmp_path: Path) -> None:
+def test_rows_lose_their_end_or_their_place_or_say_what_parts_speakers_and_all_are_counted(tmp_path: Path) -> None:
     data = conversations()
     prompts = data.rows.column("prompt").to_pylist()
-    prompts[3] = asked("What is 1 plus 1? " * 20)
+    prompts[3], prompts[4] = asked("What is 1 plus 1? " * 20), asked("Say <|im_end|>.")
     rows = data.rows.set_column(data.rows.column_names.index("prompt"), "prompt", [prompts])
     run = run_of(conversations_with(data, rows), tmp_path, max_seq_length=24)
     done = prepared(run)["prepare"]
     assert done.figures["rows"] == 27
-    assert done.figures["left_out"] == 1
+    assert (done.figures["left_out"], done.figures["marked"]) == (1, 1)
     assert done.figures["cut"] >= 1
     assert done.figures["longest"] > 100
     kept = tokens.read(done.folder / "train.arrow")
