@@ -16,8 +16,9 @@ up: $(READY) ## Start Refit on this machine, until Ctrl-C
 	$(BIN)/refit up
 
 # One thread a process: threads of numerical libraries that spin for a core which another process has cost minutes.
+# Bytecode is kept, whatever the machine says: the hundreds of processes that tests start would compile all of it anew.
 test: $(READY) ## Run the tests, one process a core, each with a Postgres and a broker of its own
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist worksteal
 
 check: lint test ## Everything that must be true before a change is shown: lint, then the tests
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,14 @@ from app.main import create_app, lifespan
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Whom to trust takes 40 ms to read, and each application and each client of a test would read it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", lru_cache(httpx.create_ssl_context))
+        yield
 
 
 @pytest.fixture(scope="session")

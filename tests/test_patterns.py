@@ -56,38 +56,36 @@ ITEM = {"request_id": "0" * 32, "label": 1}
 DEFINED = {"type": "classifier", "data": {"source": "samples", "label": "y"}}
 
 
-@pytest.mark.parametrize(
-    ("call", "body"),
-    [
-        ("GET /incidents?model=Fraud", None),
-        ("GET /models/Fraud", None),
-        ("GET /events?kind=job", None),
-        ("GET /monitoring/checks?model=fraud&monitor=a-b", None),
-        ("GET /data/versions?after=x", None),
-        ("GET /notifications/targets/A", None),
-        ("POST /notifications/targets", HOOK | {"name": "A b"}),
-        ("POST /notifications/targets", HOOK | {"url": "nowhere"}),
-        ("POST /notifications/targets", HOOK | {"headers": {"X Y": "a"}}),
-        ("POST /notifications/targets", HOOK | {"headers": {"X": " a"}}),
-        ("PUT /notifications/rules/A", {"target": "pager"}),
-        ("PUT /notifications/rules/a", {"target": "pager", "kinds": ["job"]}),
-        ("POST /feedback", {"model": "fraud", "feedback": [ITEM | {"request_id": "x"}]}),
-        ("POST /feedback", {"model": "fraud", "feedback": [ITEM | {"head": ""}]}),
-        ("POST /metrics/observations", {"model": "fraud", "observations": [{"name": "1", "value": 1}]}),
-        ("POST /training/trigger", {"model": "fraud", "data_version": "newest"}),
-        ("POST /training/trigger", {"model": "fraud", "reason": "\0"}),
-        ("PUT /models/fraud", DEFINED | {"type": "A B"}),
-        ("PUT /models/fraud", DEFINED | {"monitors": {"A B": {"kind": "drift"}}}),
-        ("PUT /models/fraud", DEFINED | {"monitors": {"a": {"kind": "drift", "versions": {"x": {}}}}}),
-        ("PUT /models/fraud", DEFINED | {"label": {"url": "http://x", "model": "m", "prompt": "p", "key": "secret"}}),
-    ],
-)
-async def test_what_is_spelled_wrong_is_answered_in_words(
-    client: httpx.AsyncClient, fraud: None, call: str, body: dict[str, Any] | None
-) -> None:
-    method, path = call.split()
-    answer = await client.request(method, path, json=body)
-    assert answer.status_code == 422
-    messages = [error["message"] for error in answer.json()["errors"]]
-    assert any(words in message for message in messages for words in WORDS.values()), messages
-    assert "pattern" not in answer.text
+MISSPELT: list[tuple[str, dict[str, Any] | None]] = [
+    ("GET /incidents?model=Fraud", None),
+    ("GET /models/Fraud", None),
+    ("GET /events?kind=job", None),
+    ("GET /monitoring/checks?model=fraud&monitor=a-b", None),
+    ("GET /data/versions?after=x", None),
+    ("GET /notifications/targets/A", None),
+    ("POST /notifications/targets", HOOK | {"name": "A b"}),
+    ("POST /notifications/targets", HOOK | {"url": "nowhere"}),
+    ("POST /notifications/targets", HOOK | {"headers": {"X Y": "a"}}),
+    ("POST /notifications/targets", HOOK | {"headers": {"X": " a"}}),
+    ("PUT /notifications/rules/A", {"target": "pager"}),
+    ("PUT /notifications/rules/a", {"target": "pager", "kinds": ["job"]}),
+    ("POST /feedback", {"model": "fraud", "feedback": [ITEM | {"request_id": "x"}]}),
+    ("POST /feedback", {"model": "fraud", "feedback": [ITEM | {"head": ""}]}),
+    ("POST /metrics/observations", {"model": "fraud", "observations": [{"name": "1", "value": 1}]}),
+    ("POST /training/trigger", {"model": "fraud", "data_version": "newest"}),
+    ("POST /training/trigger", {"model": "fraud", "reason": "\0"}),
+    ("PUT /models/fraud", DEFINED | {"type": "A B"}),
+    ("PUT /models/fraud", DEFINED | {"monitors": {"A B": {"kind": "drift"}}}),
+    ("PUT /models/fraud", DEFINED | {"monitors": {"a": {"kind": "drift", "versions": {"x": {}}}}}),
+    ("PUT /models/fraud", DEFINED | {"label": {"url": "http://x", "model": "m", "prompt": "p", "key": "secret"}}),
+]
+
+
+async def test_what_is_spelled_wrong_is_answered_in_words(client: httpx.AsyncClient, fraud: None) -> None:
+    for call, body in MISSPELT:
+        method, path = call.split()
+        answer = await client.request(method, path, json=body)
+        assert answer.status_code == 422, call
+        messages = [error["message"] for error in answer.json()["errors"]]
+        assert any(words in message for message in messages for words in WORDS.values()), messages
+        assert "pattern" not in answer.text

@@ -93,7 +93,7 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
-def test_everything_is_there_after_one_command_and_as_it_was_after_the_next(tmp_path: Path) -> None:
+def test_everything_is_there_after_one_command_and_as_it_was_after_ctrl_c_and_after_kill_9(tmp_path: Path) -> None:
     with up(tmp_path) as first:
         assert set(first.pids) == {"postgres", "broker", "worker", "api"}
         assert first.get("/training/jobs").status_code == 200
@@ -107,6 +107,13 @@ def test_everything_is_there_after_one_command_and_as_it_was_after_the_next(tmp_
     with up(tmp_path) as second:
         assert second.key_file.read_text() == key
         assert second.get("/training/jobs").status_code == 200
+        family = second.family()
+        second.process.kill()
+        if sys.platform == "linux":  # whose kernel tells children that their parent died
+            soon(lambda: gone(family))
+    with up(tmp_path) as third:
+        assert third.key_file.read_text() == key
+        assert third.get("/training/jobs").status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -187,17 +194,6 @@ def test_a_replica_that_is_told_to_leave_finishes_what_runs_and_no_request_is_lo
             asked.result()
     assert set(told) == {200}
     assert not leaving & running.replicas()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells children that their parent died")
-def test_kill_9_of_up_leaves_nobody_and_loses_nothing(tmp_path: Path) -> None:
-    with up(tmp_path) as first:
-        key, family = first.key_file.read_text(), first.family()
-        first.process.kill()
-        soon(lambda: gone(family))
-    with up(tmp_path) as second:
-        assert second.key_file.read_text() == key
-        assert second.get("/training/jobs").status_code == 200
 
 
 def test_servers_of_the_environment_replace_the_embedded_ones(tmp_path: Path) -> None:

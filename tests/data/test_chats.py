@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ async def test_rows_without_an_answer_yet_are_left_out_and_counted_and_are_no_ne
     assert await find("file").count(told.data, READING) == 198
     grown = definition(tmp_path, [*rows, *asked(230)[200:]], ASKED)
     newer = load(tmp_path / "store", await taken(tmp_path, grown, version), grown)
-    since = Reading(session=None, model="helpdesk", since=version.high_water)  # type: ignore[arg-type]
+    since = replace(READING, since=version.high_water)
     assert new_rows(newer, grown, version) == await find("file").count(grown.data, since) == 30
 
 

@@ -11,13 +11,13 @@ from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.data import conversations
-from app.data.sources import Reading, feedback, options_of
+from app.data.sources import Reading, feedback
 from app.db import clock, seconds
 from app.feedback.tables import Feedback, PredictionLog
 from tests.factories import define, definition
 
 Maker = async_sessionmaker[AsyncSession]
-OPTIONS = options_of({"source": "feedback"})
+OPTIONS = feedback.Options.model_validate({"source": "feedback"})
 CHAT = {"source": "samples", "chat": {"prompt": "prompt", "completion": "completion"}}
 
 
@@ -46,7 +46,7 @@ async def read(sessions: Maker) -> Any:
 
     async def read() -> list[dict[str, Any]]:
         async with sessions() as session:
-            table = await feedback.read(OPTIONS, Reading(session, "helpdesk"))  # type: ignore[arg-type]
+            table = await feedback.read(OPTIONS, Reading(session, "helpdesk"))
         found: list[dict[str, Any]] = table.to_pylist()
         return found
 
@@ -99,7 +99,7 @@ async def test_rows_are_counted_as_they_are_read_and_since_the_last_training(
 
     async def count(mark: str | None) -> int:
         async with sessions() as session:
-            return await feedback.count(OPTIONS, Reading(session, "helpdesk", mark))  # type: ignore[arg-type]
+            return await feedback.count(OPTIONS, Reading(session, "helpdesk", mark))
 
     assert (len(await read()), await count(None), await count(since), await count("4")) == (5, 5, 3, 1)
 
@@ -109,10 +109,8 @@ async def test_the_rows_need_no_other_words_to_be_conversations(
 ) -> None:
     await say(client, await logged(sessions, "One?"), True)
     async with sessions() as session:
-        table = conversations.canonical(
-            await feedback.read(OPTIONS, Reading(session, "helpdesk")),  # type: ignore[arg-type]
-            OPTIONS,
-        )
+        rows = await feedback.read(OPTIONS, Reading(session, "helpdesk"))
+    table = conversations.canonical(rows, OPTIONS)
     assert table.column_names == ["at", "version", "request", "row", "prompt", "completion", "accepted"]
     assert (OPTIONS.chat.kind if OPTIONS.chat else None, OPTIONS.time) == ("judged", "at")
 

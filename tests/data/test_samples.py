@@ -22,8 +22,7 @@ async def post(session: AsyncSession, *rows: dict[str, Any], model: str = "fraud
 
 
 async def read(session: AsyncSession) -> list[dict[str, Any]]:
-    applied = await resolve_model(session, "fraud")
-    table = await samples.read(applied.definition.data, Reading(session, "fraud"))  # type: ignore[arg-type] # by name
+    table = await samples.read(samples.Options.model_validate(DATA), Reading(session, "fraud"))
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
@@ -151,11 +150,11 @@ async def test_a_posted_row_keeps_its_place_when_it_is_posted_again(session: Asy
         await define(session, "fraud", data=data, split={"by": "time", "holdout": 0.2, "validation": 0.2})
         await post(session, *(row(i) for i in range(100)))
         applied = await resolve_model(session, "fraud")
-        reading = Reading(session, "fraud")
-        rows = await samples.read(applied.definition.data, reading)  # type: ignore[arg-type] # by name
+        options, reading = samples.Options.model_validate(data), Reading(session, "fraud")
+        rows = await samples.read(options, reading)
         first = await take("fraud", rows, applied.definition, store=store, previous=None, job_id=None)
         await post(session, row(95, x=7), *(row(i) for i in range(100, 300)))
-        rows = await samples.read(applied.definition.data, reading)  # type: ignore[arg-type] # by name
+        rows = await samples.read(options, reading)
         second = await take("fraud", rows, applied.definition, store=store, previous=first, job_id=None)
     found = load(store, second, applied.definition)
     assert found.split[found.rows["id"].to_pylist().index(95)].as_py() == "retired"
@@ -186,32 +185,31 @@ async def test_posted_rows_are_accepted(client: httpx.AsyncClient, fraud: None) 
     assert (answer.status_code, answer.json()) == (202, {"model": "fraud", "accepted": 2, "replaced": 0})
 
 
-@pytest.mark.parametrize(
-    ("bad", "field", "why"),
-    [
-        ({"id": "b", "t": 1, "x": 1}, "rows.1.y", "is missing; it is the label"),
-        ({"id": "b", "t": 1, "y": None}, "rows.1.y", "is missing; it is the label"),
-        ({"y": 1, "t": 1}, "rows.1.id", "is missing; it is the key"),
-        ({"id": "b", "y": 1}, "rows.1.t", "is missing; it is the time"),
-        (row("b", x=[1]), "rows.1.x", "is not flat"),
-        (row("b", x={"z": 1}), "rows.1.x", "is not flat"),
-        (row("b", x=2**63), "rows.1.x", "does not fit into 64 bits"),
-        (row("b", x="a\0b"), "rows.1.x", "NUL"),
-        (row("b", **{"@row": 1}), "rows.1.@row", "reserved"),
-        (row("b", __split="train"), "rows.1.__split", "reserved"),
-        (row("b", t="yesterday"), "rows.1.t", "neither a number nor a time"),
-        (row("b", t="2024-02-30"), "rows.1.t", "neither a number nor a time"),
-        (row("b", t=True), "rows.1.t", "neither a number nor a time"),
-    ],
-)
+BAD_ROWS: list[tuple[dict[str, Any], str, str]] = [
+    ({"id": "b", "t": 1, "x": 1}, "rows.1.y", "is missing; it is the label"),
+    ({"id": "b", "t": 1, "y": None}, "rows.1.y", "is missing; it is the label"),
+    ({"y": 1, "t": 1}, "rows.1.id", "is missing; it is the key"),
+    ({"id": "b", "y": 1}, "rows.1.t", "is missing; it is the time"),
+    (row("b", x=[1]), "rows.1.x", "is not flat"),
+    (row("b", x={"z": 1}), "rows.1.x", "is not flat"),
+    (row("b", x=2**63), "rows.1.x", "does not fit into 64 bits"),
+    (row("b", x="a\0b"), "rows.1.x", "NUL"),
+    (row("b", **{"@row": 1}), "rows.1.@row", "reserved"),
+    (row("b", __split="train"), "rows.1.__split", "reserved"),
+    (row("b", t="yesterday"), "rows.1.t", "neither a number nor a time"),
+    (row("b", t="2024-02-30"), "rows.1.t", "neither a number nor a time"),
+    (row("b", t=True), "rows.1.t", "neither a number nor a time"),
+]
+
+
 async def test_a_bad_row_is_named_and_nothing_is_accepted(
-    client: httpx.AsyncClient, session: AsyncSession, fraud: None, bad: dict[str, Any], field: str, why: str
+    client: httpx.AsyncClient, session: AsyncSession, fraud: None
 ) -> None:
-    found = await problem(client, {"rows": [row("a"), bad, row("c")]})
-    assert found["code"] == "invalid_rows"
-    assert found["errors"][0]["field"] == field
-    assert why in found["errors"][0]["message"]
-    assert await read(session) == []
+    for bad, field, why in BAD_ROWS:
+        found = await problem(client, {"rows": [row("a"), bad, row("c")]})
+        assert (found["code"], found["errors"][0]["field"]) == ("invalid_rows", field), bad
+        assert why in found["errors"][0]["message"]
+        assert await read(session) == []
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])

@@ -214,6 +214,7 @@ async def test_a_database_that_goes_away_in_the_middle_is_told_and_gives_no_rows
     kill = text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others} AND {begun}")
     while not reads.done():
         await session.execute(kill)
+        await session.commit()  # for as long as a transaction lasts, it sees who was there when it first looked
         await asyncio.sleep(0.1)
     with pytest.raises(Invalid) as refused:
         await reads

@@ -1,5 +1,6 @@
 """One try: signed so that a receiver can verify it, and over within its time whatever the receiver does."""
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -106,8 +107,8 @@ async def test_patience_asked_for_in_no_known_words_is_at_most_a_day(sender: Sen
 
 
 async def test_nobody_there_and_a_broken_answer_are_failures_in_words(sender: Sender) -> None:
-    async def nonsense(_: int, writer: object) -> None:
-        writer.write(b"ICY 200 nonsense\r\n\r\n")  # type: ignore[attr-defined]
+    async def nonsense(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"ICY 200 nonsense\r\n\r\n")
 
     async with receiving() as gone:
         pass

@@ -16,7 +16,7 @@ import pytest
 
 from app import runtimes
 from app.runtimes import _supervised
-from app.runtimes.chat import GREEDY, Down, Sampling
+from app.runtimes.chat import GREEDY, Down, Message, Sampling
 from app.runtimes.llama_cpp import LlamaCpp, load
 from benchmarks.llm.tiny import base_model, pairs
 from tests.ggufs import asked, tiny_card, write_artifact
@@ -114,8 +114,8 @@ def test_answers_written_side_by_side_each_have_the_whole_context(tmp_path: Path
 def test_the_system_prompt_of_the_card_stands_before_whoever_sends_none(tmp_path: Path) -> None:
     generator = load(write_artifact(tmp_path / "artifact", tiny_card(system_prompt="You are a helpful assistant.")))
     spoken = asked("What is 2 plus 3?")
-    given = [{"role": "system", "content": "You are a helpful assistant."}, *spoken]
-    assert generator.prompt_tokens(spoken) == generator.prompt_tokens(given)  # type: ignore[arg-type]
+    given: list[Message] = [{"role": "system", "content": "You are a helpful assistant."}, *spoken]
+    assert generator.prompt_tokens(spoken) == generator.prompt_tokens(given)
     generator.close()
 
 

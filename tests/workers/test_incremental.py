@@ -81,7 +81,7 @@ def test_logistic_regression_is_at_once_where_it_was_on_the_same_rows(data: Trai
     graph = Published(export.to_onnx(model, len(set(examples.classes.tolist()))))
     again = fitting.go_on(examples, examples, recipe("logistic_regression"), graph.encoding(), graph.layers()[0])
     assert again.probabilities(examples.batch) == pytest.approx(model.probabilities(examples.batch), abs=1e-4)
-    steps = [int(each.estimator.n_iter_[0]) for each in (model, again)]  # type: ignore[attr-defined]
+    steps = [int(each.estimator.n_iter_[0]) for each in (model, again)]  # type: ignore[attr-defined] # scikit-learn's
     assert steps[1] <= steps[0] / 3
 
 

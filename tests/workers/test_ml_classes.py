@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from app.runtimes import Batch
-from workers.ml.classes import balanced_weights, indices_of, labels_of, oversample
+from workers.ml.classes import ClassWeight, Resampling, balanced_weights, indices_of, labels_of, oversample
 from workers.ml.estimator import Effort
 from workers.ml.families import FAMILIES
 from workers.ml.fitting import Balance, Recipe, _portions, folds
@@ -16,8 +16,8 @@ CLASSES = np.array([0] * 90 + [1] * 10)
 FEATURES = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
 
 
-def recipe(class_weight: str, resampling: str, family: str = "mlp") -> Recipe:
-    balance = Balance(class_weight, resampling)  # type: ignore[arg-type]  # literals, by way of a parameter
+def recipe(class_weight: ClassWeight, resampling: Resampling, family: str = "mlp") -> Recipe:
+    balance = Balance(class_weight, resampling)
     return Recipe(FAMILIES[family], {}, balance, Effort(1, 1, 8, 1, seed=5))
 
 
@@ -51,7 +51,7 @@ def test_smote_makes_do_with_few_rows(rare: int) -> None:
     ],
 )
 def test_early_stopping_looks_at_real_rows_with_the_weights_that_were_asked_for(
-    class_weight: str, resampling: str, learnt: list[float], stopping: list[float]
+    class_weight: ClassWeight, resampling: Resampling, learnt: list[float], stopping: list[float]
 ) -> None:
     rows, stop = _portions(FEATURES, CLASSES, recipe(class_weight, resampling))
     assert np.bincount(stop.classes).tolist() == [9, 1]

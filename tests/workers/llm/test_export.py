@@ -209,7 +209,7 @@ def test_an_answer_that_ends_elsewhere_is_refused(
         reference.loaded(road["merge"].folder / "merged") as model,
         pytest.raises(PipelineError, match=told),
     ):
-        parity.check(Says(served, text), model, [chat(KNOWN)], 16, "q8_0")  # type: ignore[arg-type]
+        parity.check(Says(served, text), model, [chat(KNOWN)], 16, "q8_0")  # type: ignore[arg-type] # all that is asked
 
 
 def test_two_tokens_that_the_merged_model_holds_for_equally_likely_may_change_places(
