@@ -19,7 +19,8 @@ from typing import Any
 import orjson
 
 from workers.llm.params import LlmParams
-from workers.llm.training import Spec, quiet, world_size
+from workers.llm.spec import Spec
+from workers.llm.training import quiet, world_size
 from workers.ml import memory
 from workers.pipeline import OutOfMemory, PipelineError, Run
 

@@ -14,10 +14,11 @@ import orjson
 
 from app.registry.artifacts import write_durably
 from workers.llm import launch, preferred, rewards, training
+from workers.llm import spec as specs
 from workers.llm.params import LlmParams, PreferenceParams
 from workers.llm.preferred import Row, Selection
+from workers.llm.spec import Spec
 from workers.llm.stages import Done, policy
-from workers.llm.training import Spec
 from workers.pipeline import Reporter, Run
 
 # Of TRL's figures, those that are recorded, as they stood at the end.
@@ -39,7 +40,7 @@ def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
     Raises PipelineError preference_data_unfit, reward_without_reference, insufficient_data, batch_indivisible,
     judge_unreachable, not_converged, out_of_memory.
     """
-    spec = training.spec_of(run, done, folder, adapter=policy(done))
+    spec = specs.of(run, done, folder, adapter=policy(done))
     selection = preferred.select(run, spec.params, training.load_tokenizer(spec.base))
     chosen = run.params.preference
     run.log(f"{chosen.method} on {len(selection.train)} rows; {selection.too_long} are too long and left out")
@@ -53,7 +54,7 @@ def work(run: Run, done: Mapping[str, Done], folder: Path) -> Mapping[str, Any]:
 
 
 def fit(spec: Spec, report: Reporter) -> dict[str, Any]:
-    """One training, from the newest checkpoint that is whole; `training.Spec` says all that it is told."""
+    """One training, from the newest checkpoint that is whole; `Spec` says all that it is told."""
     from datasets import Dataset
 
     rows: dict[str, list[Row]] = orjson.loads((spec.folder / "rows.json").read_bytes())

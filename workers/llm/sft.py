@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from workers.llm import curriculum, launch, tokens, training
+from workers.llm import spec as specs
 from workers.llm.curriculum import Order
 from workers.llm.effective import effective
 from workers.llm.params import LlmParams
+from workers.llm.spec import Spec
 from workers.llm.stages import Done
-from workers.llm.training import Spec
 from workers.pipeline import PipelineError, Reporter, Run
 
 # What changes the adapter; how often it is saved and who is told of it do not.
@@ -32,7 +33,7 @@ def depends_on(params: LlmParams) -> dict[str, Any]:
 
 def work(run: Run, done: Mapping[str, Done], folder: Path) -> dict[str, Any]:
     """Raises PipelineError: batch_too_large, curriculum_mismatch, not_converged, out_of_memory, quantized_needs_gpu."""
-    spec = training.spec_of(run, done, folder)
+    spec = specs.of(run, done, folder)
     training.require_quantizable(spec.params)
     order = ordered(run, spec)
     figures = launch.train(run, "workers.llm.sft", spec)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from transformers import TrainerCallback
 
 from workers.llm.params import Tracker
-from workers.llm.training import Spec
+from workers.llm.spec import Spec
 from workers.pipeline import Reporter
 
 MOST_WAITING = 1_000

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workers.llm.training import Spec
+from workers.llm.spec import Spec
 from workers.pipeline import PipelineError, Reporter
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.workers.llm.talks import conversations, run_of
 from tests.workers.runs import news_of
 from workers.llm import launch
-from workers.llm.training import Spec
+from workers.llm.spec import Spec
 from workers.pipeline import PipelineError, Run
 
 ROOT = Path(__file__).parents[3]

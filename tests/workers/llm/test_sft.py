@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from tests.workers.llm.talks import QUICK, conversations, prepared, run_of, trained
 from tests.workers.runs import news_of
 from workers.llm import sft, tokens, training
+from workers.llm import spec as specs
 from workers.llm.stages import Done
 from workers.pipeline import PipelineError
 
@@ -197,7 +198,7 @@ def test_packed_rows_do_not_see_their_neighbours_and_keep_the_stages(
     column = [("hard", "easy")[row % 2] for row in range(40)]
     wanted = {"strategy": "staged", "column": "level", "stages": [{"name": "easy"}, {"name": "hard"}]}
     run = run_of(conversations(level=column), tmp_path, packing=True, gradient_accumulation_steps=1, curriculum=wanted)
-    spec = training.spec_of(run, prepared(run), run.checkpoints / "sft")
+    spec = specs.of(run, prepared(run), run.checkpoints / "sft")
     packed, order = sft._sequences(spec, sft.ordered(run, spec))
     assert order is not None
     assert 0 < len(packed) < 28
