@@ -36,7 +36,8 @@ SITUATIONS = (
         {"max_seq_length": 16},
         lambda: [row | {"question": f"{LONG}{row['question']}"} for row in rows.answers(places=False)],
     ),
-    Situation("an empty data set", "insufficient_data", {}, list),
+    Situation("an empty file", "file_unreadable", {}, list),
+    Situation("a data set of one row", "insufficient_data", {}, lambda: rows.answers(places=False)[:1]),
     Situation("a batch too large", "batch_too_large", {"batch_size": 4_096}),
     Situation("a base model that is not there", "base_unavailable", {"base_model": "/nowhere/at-all"}),
     Situation(
