@@ -61,7 +61,9 @@ def tell(service: Service, told: Report) -> None:
         progress(f"{situation.name}: {error['code']}: {error['message']} → {error['remedy']}")
     named = [situation.name for situation, error in found if error["code"] == situation.code and error["remedy"]]
     missed = [f"{situation.name}: {error['code']}" for situation, error in found if situation.name not in named]
-    told.tell(f"{len(named)} of {len(found)} failures named with their remedy {missed or ''}", not missed)
+    told.tell(
+        f"{len(named)} of {len(found)} failures named with their remedy" + f": not {missed}" * bool(missed), not missed
+    )
     told.tell("slots untouched by them", standing(service) == before)
 
 
