@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from app.cli.models import _read
 from app.data import snapshots, sources
@@ -12,6 +13,8 @@ from app.data.sources import Reading
 from app.definitions.schemas import Definition
 from app.settings import Settings
 from benchmarks.llm import tiny
+from workers.llm.effective import effective
+from workers.llm.params import LlmParams
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -65,6 +68,13 @@ def test_its_base_is_the_one_that_the_readme_builds_and_can_be_taught(
     monkeypatch.setattr(tiny, "right", lambda folder: 1.0)
     tiny.main([base])
     assert built == {"folder": Path(base), "words": True}
+
+
+def test_without_what_says_tiny_the_presets_values_are_trained_with() -> None:
+    lines = (EXAMPLES / "llm-cpu.yaml").read_text().splitlines()
+    told = yaml.safe_load("\n".join(line for line in lines if not line.endswith("# tiny")))["tutor"]["training"]
+    asked = effective(LlmParams.model_validate(told))
+    assert (asked.learning_rate, asked.preference.learning_rate, asked.batch_size, asked.lora.r) == (2e-4, 5e-6, 1, 8)
 
 
 def test_files_that_the_readme_names_are_there() -> None:
