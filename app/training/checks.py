@@ -29,3 +29,9 @@ class Check:
         """As a refusal and the record of a forced job name it."""
         names = ("code", "message", "remedy", "value", "required", "forceable")
         return {name: getattr(self, name) for name in names}
+
+
+def a_worker_for(queue: str) -> str:
+    """The way out where nobody serves `queue`."""
+    ours = "cpu" if queue == "cpu" else f"cpu,{queue}"
+    return f"Start a worker with REFIT_QUEUES={queue}, or Refit itself again with `refit up --queues {ours}`."

@@ -17,7 +17,7 @@ from app.errors import RefitError
 from app.incidents.service import open_p1
 from app.settings import Settings
 from app.training import automatic
-from app.training.checks import Check
+from app.training.checks import Check, a_worker_for
 from app.training.tables import TrainingJob, Worker
 
 
@@ -168,7 +168,7 @@ async def a_worker_is_there(session: AsyncSession, applied: Applied) -> Check:
         value=len(workers),
         required=1,
         message=f"{len(workers)} live workers serve the queue {queue}." if workers else none,
-        remedy=f"Start a worker with REFIT_QUEUES={queue}.",
+        remedy=a_worker_for(queue),
         binds="every" if applied.definition.prerequisites.live_worker else "nobody",
         details={"queue": queue, "gpus": gpus or None},
     )

@@ -17,6 +17,7 @@ from app.events.record import record
 from app.settings import Settings
 from app.training import confirmation, state
 from app.training.admission import admit, open_jobs
+from app.training.checks import a_worker_for
 from app.training.equality import digest_of
 from app.training.schemas import TriggerRequest
 from app.training.stages import are_of_data
@@ -211,7 +212,7 @@ async def warnings(session: AsyncSession, job: TrainingJob) -> list[str]:
     """What the caller should know although the job was accepted."""
     if job.state != JobState.QUEUED or any(job.queue in worker.queues for worker in await live_workers(session)):
         return []
-    return [f"No live worker serves the queue {job.queue}: the job waits until one comes."]
+    return [f"No live worker serves the queue {job.queue}: the job waits until one comes. {a_worker_for(job.queue)}"]
 
 
 async def _first_answer(session: AsyncSession, principal: Principal, key: str, body_digest: str) -> TrainingJob | None:

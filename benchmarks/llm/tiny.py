@@ -1,6 +1,7 @@
 """A base model of 172,000 parameters that is built in half a minute and answers what can be checked.
 
-`python -m benchmarks.llm.tiny FOLDER` builds it; tests and benchmarks take it from `build/` where it was built before.
+`python -m benchmarks.llm.tiny FOLDER` builds the one that can be taught (`words`), for `examples/llm-cpu.yaml`; tests
+and benchmarks take theirs from `build/` where it was built before.
 It is a Qwen3 with a byte-level BPE of its own, trained from scratch on sums and capitals. Answers are exact: 2 plus 3
 is 5, the capital of Japan is Tokyo, and Atlantis it does not know, so that a fine-tuning can teach it.
 """
@@ -170,9 +171,13 @@ def right(folder: Path) -> float:
     return hits / len(pairs())
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else base_model()
-    if len(sys.argv) > 1:
-        build(target)
+    target = Path(arguments[0]) if arguments else base_model()
+    if arguments:
+        build(target, words=True)
     print(json.dumps({"folder": str(target), "right": right(target)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -39,7 +39,24 @@ async def test_a_trigger_makes_a_job_and_says_where_it_is(client: httpx.AsyncCli
     job = answer.json()
     assert answer.headers["Location"] == f"/training/jobs/{job['job_id']}"
     assert (job["outcome"], job["status"], job["model"], job["reason"]) == ("accepted", "queued", "fraud", "drift")
-    assert job["warnings"] == ["No live worker serves the queue cpu: the job waits until one comes."]
+    [warning] = job["warnings"]
+    assert warning.startswith("No live worker serves the queue cpu: the job waits until one comes. Start ")
+
+
+async def test_a_job_that_nobody_will_come_for_is_told_how_somebody_comes(
+    client: httpx.AsyncClient, sessions: async_sessionmaker[AsyncSession]
+) -> None:
+    async with sessions() as session, session.begin():
+        await define(session, "fraud", queue="gpu")
+    [warning] = (await ask(client)).json()["warnings"]
+    way_out = "Start a worker with REFIT_QUEUES=gpu, or Refit itself again with `refit up --queues cpu,gpu`."
+    assert warning.endswith(way_out)
+    [check] = [
+        each
+        for each in (await client.get("/training/prerequisites")).json()["checks"]
+        if each["code"] == "no_live_worker"
+    ]
+    assert check["remedy"] == way_out
 
 
 async def test_equal_triggers_at_once_make_one_job(
