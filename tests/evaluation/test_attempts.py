@@ -69,6 +69,7 @@ async def test_the_incumbent_answers_the_same_rows_and_a_loss_fails(tmp_path: Pa
 async def test_single_stages_leave_what_they_are_asked_for_and_no_more(tmp_path: Path) -> None:
     tutor = await attempts(tmp_path)
     assert tutor.run(leaves(), stages=["export"]) == {"outcome": "data"}
+    assert tutor.heard[-1]["progress_note"].startswith("no version was asked for")
     alone = tutor.run(leaves(), stages=["evaluate"])
     assert outcome(alone) == ("evaluation", "pass")
     assert "version" not in alone

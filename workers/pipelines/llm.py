@@ -59,7 +59,8 @@ def plan(run: Run) -> dict[str, Any]:
         return pull.plan(run)
     from workers.llm import plan as planning
 
-    return planning.plan(run) | {"stages": [*road(run), *(name for name in STAGES if name not in OURS)]}
+    judged = {"evaluate", "publish"} & set(run.params.stages)
+    return planning.plan(run) | {"stages": [*road(run), *(name for name in STAGES if name in judged)]}
 
 
 def road(run: Run) -> list[str]:
