@@ -88,7 +88,7 @@ async def _admitted(
         session,
         applied,
         model_type,
-        wanted.columns,
+        wanted.columns | {"from_job": request.from_job},
         token=request.confirm,
         dry_run=wanted.dry_run,
         left=wanted.left,
