@@ -161,6 +161,8 @@ async def test_a_judge_that_is_down_is_named_and_asked_again_with_the_answers_ke
         with pytest.raises(PipelineError, match="empathy") as failed:
             await asyncio.to_thread(tutor.run, leaves())
     assert failed.value.code == "judge_unreachable"
+    way_out = "mend the definition, then `refit trigger MODEL --stage evaluate --stage publish --from-job 7`"
+    assert way_out in failed.value.remedy
     with scripted(kind) as up:
         tutor.definition.training["evaluate"]["judges"]["empathy"]["url"] = up.url
         found = await asyncio.to_thread(tutor.run, leaves(), fence=2)
