@@ -94,12 +94,32 @@ def told_name(name: object) -> str:
     return str(name) if NAME.fullmatch(str(name)) else "?"
 
 
-def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
-    """Pydantic's errors as `{field, message}`: the path in the body, and what was expected. Never the input."""
+def field_errors(errors: Sequence[Any], body: Any = None) -> list[dict[str, str]]:
+    """Pydantic's errors as `{field, message}`: the path in the body, and what was expected. Never the input.
+
+    With the `body` at hand, only what stands in it is told of a path, and not the form that it was held against.
+    """
     return [
         {
-            "field": ".".join(told_name(part) for part in e["loc"] if part not in UNTOLD) or "body",
+            "field": ".".join(told_name(part) for part in _path(e, body) if part not in UNTOLD) or "body",
             "message": in_words(e["msg"]),
         }
         for e in errors[:MOST_ERRORS]
     ]
+
+
+def _path(error: Any, body: Any) -> list[str | int]:
+    """Of what may be one of several forms pydantic's path names each form, as in `stop.constrained-str`."""
+    first, *rest = error["loc"] or ("",)
+    if first != "body" or not isinstance(body, dict):
+        return [first, *rest]
+    told: list[str | int] = []
+    here: Any = body
+    for place, part in enumerate(rest):
+        is_there = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
+        is_lacking = isinstance(here, dict) and place == len(rest) - 1 and error["type"] in ("missing", "value_error")
+        if is_there or is_lacking or part in UNTOLD:
+            told.append(part)
+        if is_there:
+            here = here[part] if isinstance(here, dict) or part < len(here) else None
+    return told

@@ -93,7 +93,7 @@ def _validation_error(_: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
     if any(e["type"] == "json_invalid" for e in error.errors()):
         return problem_response(_not_json())
-    errors = field_errors(error.errors())
+    errors = field_errors(error.errors(), error.body)
     named = ", ".join(dict.fromkeys(e["field"] for e in errors))
     return ProblemResponse(Invalid(f"The request is not valid: {named}.", errors=errors).problem())
 

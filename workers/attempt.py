@@ -21,6 +21,7 @@ from workers.strategy import load_base, with_strategy
 
 # No version comes of it: what was asked for lies in the data versions, or in the checkpoints.
 NO_VERSION = {"outcome": "data"}
+UNASKED = "no version was asked for: the stage publish is not among the stages"
 
 
 def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: Progress, fence: int) -> dict[str, Any]:
@@ -31,16 +32,16 @@ def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: P
         progress("log", message=f"trains in full: {base}")
     run = _run(store, inputs, pipeline, progress, fence, base if isinstance(base, Base) else None)
     if job.stages is not None and inputs.stages is None:
-        return NO_VERSION
+        return _no_version(progress)
     if job.dry_run:
         strategy = {"strategy": job.strategy, "base": run.base.version if run.base else None}
         return {"outcome": "plan", "plan": pipeline.plan(run) | strategy}
     trained = pipeline.train(run)
     if trained is None:
-        return NO_VERSION
+        return _no_version(progress)
     candidate = with_strategy(trained, base, run.strategy)
     if inputs.definition.generates:
-        return _evaluated(store, inputs, run, candidate)
+        return _evaluated(store, inputs, run, candidate, progress)
     with run.stage("publish"):
         manifest = artifacts.publish(store, candidate.folder, _manifest(inputs, candidate))
     with run.stage("gate"):
@@ -48,11 +49,17 @@ def train_and_judge(store: Path, inputs: Inputs, pipeline: Pipeline, progress: P
     return {"outcome": "candidate", "version": _version(candidate, manifest, found)} | found | _base(candidate)
 
 
-def _evaluated(store: Path, inputs: Inputs, run: Run, candidate: Candidate) -> dict[str, Any]:
+def _no_version(progress: Progress) -> dict[str, Any]:
+    """The note stays with the job, as its last word."""
+    progress("figures", progress_note=UNASKED)
+    return NO_VERSION
+
+
+def _evaluated(store: Path, inputs: Inputs, run: Run, candidate: Candidate, progress: Progress) -> dict[str, Any]:
     """`evaluate` and `publish`, or those of them that are wanted: an evaluation alone leaves no version."""
     wanted = evaluation.wanted(run)
     if not wanted:
-        return NO_VERSION
+        return _no_version(progress)
     with run.stage("evaluate"):
         manifest = artifacts.publish(store, candidate.folder, _manifest(inputs, candidate))
         found = evaluation.evaluated(store, inputs, run, candidate, manifest)

@@ -130,7 +130,7 @@ def _both(store: Path, inputs: Inputs, run: Run, candidate: str, asked: Asked) -
     try:
         mine = answers_of(run, store, candidate, asked, "the candidate", _telling(run, "the candidate", 0))
     except NoAnswers as error:
-        raise PipelineError("candidate_cannot_answer", f"The candidate {error}.", CANDIDATE) from error
+        raise PipelineError("candidate_cannot_answer", f"The candidate {error}.", _remedy(run)) from error
     theirs: Answers | str | None = None
     if inputs.incumbent is not None:
         who = f"the incumbent, version {inputs.incumbent.number},"
@@ -143,7 +143,11 @@ def _both(store: Path, inputs: Inputs, run: Run, candidate: str, asked: Asked) -
     return done, _scored(run, theirs, asked) if isinstance(theirs, Answers) else theirs
 
 
-CANDIDATE = "Read the job's log. Where a server answers for it, start that; then resume the job: its answers are kept."
+def _remedy(run: Run) -> str:
+    return (
+        "Where a server answers for it and is down, start it and resume the job: its answers are kept. Where "
+        f"training.serve names it wrongly, {run.again('export', 'evaluate', 'publish')}."
+    )
 
 
 def _telling(run: Run, who: str, part: int) -> Callable[[float], None]:

@@ -35,11 +35,15 @@ def scores_of(run: Run, name: str, judge: JudgeOptions, items: Sequence[Item]) -
         try:
             asyncio.run(_ask(run, name, judge, missing, ledger))
         except EndpointDown as error:
-            raise PipelineError("judge_unreachable", f"{name}: {error.message}", REMEDY) from error
+            raise PipelineError("judge_unreachable", f"{name}: {error.message}", _remedy(run, name)) from error
         return [ledger[key] for key in keys]
 
 
-REMEDY = "Start the judge, or correct training.evaluate.judges; then resume the job: answers and scores are kept."
+def _remedy(run: Run, name: str) -> str:
+    return (
+        "Where the judge is down, start it and resume the job: answers and scores are kept. Where "
+        f"training.evaluate.judges.{name} names it wrongly, {run.again('evaluate', 'publish')}."
+    )
 
 
 async def _ask(run: Run, name: str, judge: JudgeOptions, items: dict[str, Item], ledger: Ledger) -> None:

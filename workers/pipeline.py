@@ -135,6 +135,19 @@ class Run:
     stages: frozenset[str] | None = None  # those that were asked for, to be run or run again; None: all
     strategy: Literal["full", "incremental", "pull"] = "full"
 
+    @property
+    def job(self) -> int:
+        """The staging folder is `<job>/<fence>`."""
+        return int(self.folder.parent.name)
+
+    def again(self, *stages: str) -> str:
+        """How to go on after the definition was mended: a job that is resumed keeps the revision that it began with."""
+        if self.strategy == "pull":
+            return "mend the definition, then trigger the pull again"
+        asked = " ".join(f"--stage {name}" for name in stages)
+        command = f"refit trigger MODEL {asked} --from-job {self.job}"
+        return f"mend the definition, then `{command}`: a resumed job keeps the old"
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """A named part of the work. Its name must stand in the pipeline's `stages`."""

@@ -115,4 +115,7 @@ def _safe(text: str) -> str:
 def _stdin() -> str:
     if sys.stdin.isatty():
         raise Failure("There is no prompt.", Exit.USAGE, remedy="Write it behind the model, or to stdin.")
-    return sys.stdin.read()
+    prompt = sys.stdin.read()
+    if not prompt.strip():
+        raise Failure("The prompt is empty.", Exit.USAGE, remedy="Write it behind the model, or to stdin.")
+    return prompt

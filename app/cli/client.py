@@ -201,7 +201,7 @@ def newest_version(api: Api, model: str) -> int:
     """Its number. Raises Failure where the model has none."""
     newest = api.pages("/model/versions", 1, model=model)
     if not newest:
-        raise Failure(f"{model} has no version yet.", Exit.ERROR, remedy=f"Train one: refit trigger {model} --wait")
+        raise Failure(f"{model} has no version yet.", Exit.NOT_FOUND, remedy=f"Train one: refit trigger {model} --wait")
     return int(newest[0]["number"])
 
 

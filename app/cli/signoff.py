@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def sheet(model: str, version: int | None, out: Path | None) -> None:
 )
 @model
 @click.argument("version", type=click.IntRange(1))
-@click.option("--approve/--reject", "approves", default=None, help="The verdict.")
+@click.option("--approve", is_flag=True, help="The verdict: it may be reloaded.")
+@click.option("--reject", is_flag=True, help="The verdict: it may not.")
 @click.option("--notes", help="What should be known; kept in the record and the release notes.")
 @click.option("--preferences", type=click.File(encoding="utf-8"), help="YAML or JSON: {PROMPT: A, B or tie}.")
 @click.option("--evaluation", help="Digest of the evaluation that was read.  [that of the present sheet]")
@@ -50,27 +52,42 @@ def signoff(
     *,
     model: str,
     version: int,
-    approves: bool | None,
+    approve: bool,
+    reject: bool,
     notes: str | None,
     preferences: Any,
     evaluation: str | None,
     interactive: bool,
 ) -> None:
     """Your word on VERSION, the last one counts: needed before a reload where the definition says `signoff`."""
-    if approves is None and not interactive:
-        raise click.UsageError("One of --approve, --reject and --interactive.")
+    if (approve and reject) or not (approve or reject or interactive):
+        raise click.UsageError("One of --approve and --reject, or --interactive.")
     api = connect()
     path = version_path(api, model, version)
     chosen = _read(preferences) if preferences else {}
     if interactive or evaluation is None:
         shown: Json = api.get(f"{path}/evaluation-sheet", format="json")
         evaluation = evaluation or shown["evaluation"]
-        chosen |= _ask(shown) if interactive else {}
-    if approves is None:
-        approves = click.confirm("Do you approve it?", err=True)
-        notes = notes or click.prompt("Notes", default="", show_default=False, err=True) or None
-    body = {"verdict": "approve" if approves else "reject", "evaluation": evaluation, "notes": notes}
+        with _unfinished():
+            chosen |= _ask(shown) if interactive else {}
+    if not (approve or reject):
+        with _unfinished():
+            approve = click.confirm("Do you approve it?", err=True)
+            notes = notes or click.prompt("Notes", default="", show_default=False, err=True) or None
+    body = {"verdict": "approve" if approve else "reject", "evaluation": evaluation, "notes": notes}
     _conclude(api.post(f"{path}/signoff", body | {"preferences": chosen}))
+
+
+@contextmanager
+def _unfinished() -> Iterator[None]:
+    """Ctrl-C and the end of the input leave nothing behind; click tells them apart by what it was raised in."""
+    try:
+        yield
+    except click.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise Failure("stopped; nothing was recorded", Exit.DETACHED) from None
+        remedy = "Answer on a terminal; or read `refit sheet`, and send --approve or --reject."
+        raise Failure("The input has ended; nothing was recorded.", Exit.USAGE, remedy=remedy) from None
 
 
 def _conclude(standing: Json) -> None:

@@ -17,6 +17,20 @@ PROMPT, COMPLETION, CHOSEN, REJECTED, ACCEPTED = "prompt", "completion", "chosen
 # try answers to.
 Kind = Literal["answers", "pairs", "judged", "prompts"]
 
+# By the name of a method of preference learning, the rows that it learns from; rewards are given to any prompt.
+FITTING: dict[str, tuple[Kind, ...]] = {
+    "dpo": ("pairs",),
+    "kto": ("judged", "pairs"),
+    "grpo": ("prompts", "answers", "pairs", "judged"),
+    "rloo": ("prompts", "answers", "pairs", "judged"),
+}
+SPOKEN: dict[Kind, str] = {
+    "pairs": "pairs (chosen and rejected)",
+    "judged": "judged answers (accepted)",
+    "answers": "answers that nobody judged",
+    "prompts": "prompts alone",
+}
+
 
 class ChatOptions(BaseModel):
     """`data.chat`: where the source has what. Either `messages`, or `prompt` with what was answered to it.

@@ -96,7 +96,8 @@ class Endpoint:
         return EndpointDown(
             f"The language model {self._options.model} at {self._options.url} did not answer: {said}, "
             f"attempt {attempts} of {self._options.attempts}.",
-            remedy="Start it or correct url, model and key; then resume the job: what was answered is kept.",
+            remedy="Where it is down, start it and resume the job: what was answered is kept. Where url, model or key "
+            "are wrong, mend the definition and trigger again: a resumed job keeps the old one.",
         )
 
 

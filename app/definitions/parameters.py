@@ -26,6 +26,14 @@ def faults(schema: Json, params: Json) -> list[dict[str, str]]:
     return [fault for place, fault in enumerate(told) if fault not in told[:place]]
 
 
+def of_strategy(schema: Json, strategy: str) -> Json:
+    """What the parameters must fit: a pull needs nothing of what a training does, but what `x-pull` says."""
+    if strategy != "pull":
+        return schema
+    kept = {name: told for name, told in schema.items() if name not in ("required", "allOf")}
+    return kept | {"allOf": [schema.get("x-pull", {})]}
+
+
 def nearest(name: str, known: list[str]) -> str | None:
     """Of the names that are known, the one that was probably meant."""
     return next(iter(get_close_matches(name, known, n=1, cutoff=ALIKE)), None)
@@ -35,7 +43,8 @@ def _told(schema: Json, error: jsonschema.ValidationError) -> Iterator[dict[str,
     path = ["training", *(told_name(part) for part in error.absolute_path)]
     if error.validator == "required" and isinstance(error.instance, dict):
         missing = [name for name in cast("list[str]", error.validator_value) if name not in error.instance]
-        yield from ({"field": ".".join([*path, name]), "message": "is missing"} for name in missing)
+        told = "; ".join(["is missing", *_own_words(error)])
+        yield from ({"field": ".".join([*path, name]), "message": told} for name in missing)
         return
     if error.validator != "additionalProperties" or not isinstance(error.instance, dict):
         yield {"field": ".".join(path), "message": _expected(error)}
@@ -82,9 +91,17 @@ def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.Validation
 
 def _expected(error: jsonschema.ValidationError) -> str:
     """What the schema asks for: jsonschema's own message would say the caller's value back."""
+    if own := _own_words(error):
+        return own[0]
     if error.validator == "pattern":
         return f"does not fit: {WORDS.get(str(error.validator_value), UNKNOWN)}"
     return f"does not fit: {error.validator} {orjson.dumps(error.validator_value).decode()}"
+
+
+def _own_words(error: jsonschema.ValidationError) -> list[str]:
+    """`errorMessage`, as ajv-errors has it: the type's own sentence about a rule that has a reason."""
+    schema = error.schema
+    return [str(schema["errorMessage"])] if isinstance(schema, dict) and "errorMessage" in schema else []
 
 
 @lru_cache(maxsize=64)

@@ -142,10 +142,12 @@ class Definition(Strict):
     @classmethod
     def names_what_is_measured(cls, value: Gate, told: ValidationInfo) -> Gate:
         data = told.data.get("data")
-        if data is not None and data.chat is not None:
+        if data is None:  # what is wrong with it is told already, and says nothing of the gate
+            return value
+        if data.chat is not None:
             of_generators.check(value, of_generators.judges_of(told.data.get("training", {})))
             return value
-        of_labels.check(value, data.label_columns if data else (), data.known_labels if data else {})
+        of_labels.check(value, data.label_columns, data.known_labels)
         return value
 
     @field_validator("queue")

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.data.splits import check_change
 from app.data.tables import DataVersion
-from app.definitions.parameters import faults
+from app.definitions import language_models
+from app.definitions.parameters import faults, of_strategy
 from app.definitions.schemas import Definition, Strategy
 from app.definitions.tables import Model, ModelDefinition, ModelType
 from app.errors import MOST_ERRORS, Invalid, NotFound, Refused
@@ -36,7 +37,7 @@ async def apply(session: AsyncSession, model: str, definition: Definition, *, ac
     Raises Invalid for an unknown type, parameters or a strategy that its pipeline refuses; Refused where the type or a
     holdout row would change its place.
     """
-    check_strategy(await check_training(session, definition.type, definition.training), definition.strategy)
+    await check_training(session, definition, definition.training, definition.strategy)
     row = await session.get(Model, model, with_for_update=True)
     if row is None:
         return await _create(session, model, definition, actor)
@@ -52,8 +53,30 @@ async def apply(session: AsyncSession, model: str, definition: Definition, *, ac
     return Applied(model, revision, definition, changed=True)
 
 
-async def check_training(session: AsyncSession, type: str, params: dict[str, Any]) -> ModelType:
-    """The published model type, after `params` were held against its schema. Raises Invalid naming each bad field."""
+async def check_training(
+    session: AsyncSession, definition: Definition, params: dict[str, Any], strategy: Strategy
+) -> ModelType:
+    """The published model type, after a training by these `params` was held against all that can be known before it.
+
+    Raises Invalid naming each bad field.
+    """
+    published = await _published(session, definition.type)
+    errors = faults(of_strategy(published.params_schema, strategy), params)[:MOST_ERRORS]
+    if errors:
+        raise Invalid(
+            f"Training parameters are not valid: {errors[0]['field']} {errors[0]['message']}.",
+            code="invalid_params",
+            remedy=f"Known parameters of {definition.type}: "
+            f"{', '.join(sorted(published.params_schema.get('properties', {})))}.",
+            errors=errors,
+        )
+    _check_strategy(published, strategy)
+    if definition.type == language_models.TYPE:
+        language_models.check(definition, params, strategy)
+    return published
+
+
+async def _published(session: AsyncSession, type: str) -> ModelType:
     published = await session.get(ModelType, type)
     if published is None:
         known = (await session.scalars(select(ModelType.name).order_by(ModelType.name))).all()
@@ -64,18 +87,10 @@ async def check_training(session: AsyncSession, type: str, params: dict[str, Any
             if known
             else "Start a worker; it announces its types within seconds.",
         )
-    errors = faults(published.params_schema, params)[:MOST_ERRORS]
-    if errors:
-        raise Invalid(
-            f"Training parameters are not valid: {errors[0]['field']} {errors[0]['message']}.",
-            code="invalid_params",
-            remedy=f"Known parameters of {type}: {', '.join(sorted(published.params_schema.get('properties', {})))}.",
-            errors=errors,
-        )
     return published
 
 
-def check_strategy(model_type: ModelType, strategy: Strategy) -> None:
+def _check_strategy(model_type: ModelType, strategy: Strategy) -> None:
     """Raises Invalid `strategy_unsupported` where a training of the type cannot start from the active version, or where
     its versions cannot be fetched."""
     if strategy == "incremental" and not model_type.incremental:

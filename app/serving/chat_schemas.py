@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from app.runtimes.chat import Message, Sampling
 from app.schemas import FreeJson, Strict
@@ -18,8 +26,13 @@ def _refuse(value: Any) -> None:
         raise ValueError("is not supported here; leave it out")
 
 
-# What OpenAI knows and versions here do not. Clients send null for what they do not use.
+def _refuse_any(value: Any) -> None:
+    _refuse(value or None if isinstance(value, list) else value)
+
+
+# What OpenAI knows and versions here do not. Clients send null for what they do not use, or a list of none.
 Unsupported = Annotated[None, BeforeValidator(_refuse)]
+UnsupportedList = Annotated[None, BeforeValidator(_refuse_any)]
 
 
 class TextPart(Strict):
@@ -55,7 +68,14 @@ class JsonSchema(Strict):
 
 class ResponseFormat(Strict):
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
+    json_schema: JsonSchema | None = Field(None, validate_default=True)
+
+    @field_validator("json_schema")
+    @classmethod
+    def is_there_where_it_is_meant(cls, value: JsonSchema | None, told: ValidationInfo) -> JsonSchema | None:
+        if value is None and told.data.get("type") == "json_schema":
+            raise ValueError("is missing: type json_schema needs {name, schema}")
+        return value
 
 
 class StreamOptions(Strict):
@@ -87,10 +107,10 @@ class ChatRequest(Strict):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     user: str | None = None
-    tools: Unsupported = None
+    tools: UnsupportedList = None
     tool_choice: Unsupported = None
     parallel_tool_calls: Unsupported = None
-    functions: Unsupported = None
+    functions: UnsupportedList = None
     function_call: Unsupported = None
     logit_bias: Unsupported = None
     modalities: Unsupported = None
@@ -102,6 +122,13 @@ class ChatRequest(Strict):
     service_tier: Unsupported = None
     store: Unsupported = None
     metadata: Unsupported = None
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def goes_with_logprobs(cls, value: int | None, told: ValidationInfo) -> int | None:
+        if value is not None and not told.data.get("logprobs"):
+            raise ValueError("goes with logprobs: true; add that, or leave top_logprobs out")
+        return value
 
     @property
     def conversation(self) -> list[Message]:

@@ -3,9 +3,12 @@
 from fastapi import APIRouter, Request, Response
 
 from app.auth.requires import Predictor, PredictorOrViewer
+from app.errors import NotFound
 from app.serving import chats
 from app.serving.chat_schemas import ChatCompletion, ChatRequest, ModelCard, ModelList
+from app.serving.replica import Replica
 from app.serving.router import ROUTING_KEY
+from app.serving.target import slots_of
 
 router = APIRouter(prefix="/v1", tags=["language models"])
 
@@ -26,11 +29,29 @@ async def complete_chat(body: ChatRequest, request: Request, _: Predictor) -> Re
 @router.get("/models")
 async def list_models(request: Request, _: PredictorOrViewer) -> ModelList:
     """The models that answer with text and have an active version."""
-    active = [(name, slots.active) for name, slots in sorted(request.app.state.serving.replica.slots.items())]
-    return ModelList(
-        data=[
-            ModelCard(id=name, created=int(version.trained_at))
-            for name, version in active
-            if version is not None and version.generator is not None
-        ]
-    )
+    return ModelList(data=_cards(request.app.state.serving.replica))
+
+
+@router.get("/models/{model}")
+async def show_model(model: str, request: Request, _: PredictorOrViewer) -> ModelCard:
+    """One of them, by its name."""
+    replica: Replica = request.app.state.serving.replica
+    if model in replica.unloaded:
+        slots_of(replica, model)
+    cards = {card.id: card for card in _cards(replica)}
+    if model not in cards:
+        raise NotFound(
+            "No language model of this name has an active version.",
+            code="model_not_found",
+            remedy=f"Served are: {', '.join(cards) or 'none'}.",
+        )
+    return cards[model]
+
+
+def _cards(replica: Replica) -> list[ModelCard]:
+    active = [(name, slots.active) for name, slots in sorted(replica.slots.items())]
+    return [
+        ModelCard(id=name, created=int(version.trained_at))
+        for name, version in active
+        if version is not None and version.generator is not None
+    ]

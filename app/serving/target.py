@@ -11,6 +11,11 @@ from app.serving.loaded import Loaded
 from app.serving.replica import Replica, Slots
 
 SLOTS = ("active", "standby")
+FILLED_BY = {
+    "active": "Train and reload it: refit trigger {model} --wait && refit reload {model}.",
+    "standby": "A version whose verdict is pass is staged there by itself, unless promotion.stage is manual: train one "
+    "with refit trigger {model} --wait, or stage one by its number with refit versions stage NUMBER --model {model}.",
+}
 
 
 class Target(NamedTuple):
@@ -87,8 +92,12 @@ def slots_of(replica: Replica, model: str | None) -> Slots:
     raise NotFound(
         "No model is defined." if model is None else "No such model is served here.",
         code="model_not_found",
-        remedy=f"Served are: {', '.join(known) or 'none'}.",
+        remedy=f"Served are: {', '.join(_served(replica)) or 'none'}.",
     )
+
+
+def _served(replica: Replica) -> list[str]:
+    return sorted(name for name, slots in replica.slots.items() if slots.active is not None)
 
 
 def version_in(slots: Slots, slot: str) -> Loaded:
@@ -98,6 +107,6 @@ def version_in(slots: Slots, slot: str) -> Loaded:
         raise Refused(
             f"Model {slots.model} has no {slot} version that is loaded.",
             code=f"no_{slot}_version",
-            remedy=f"Train and reload it: refit trigger {slots.model} --wait && refit reload {slots.model}.",
+            remedy=FILLED_BY[slot].format(model=slots.model),
         )
     return version

@@ -184,7 +184,9 @@ def _failed(code: str, message: str, remedy: str, value: Any) -> Check:
 
 
 def _command(applied: Applied, wanted: Mapping[str, Any]) -> str:
-    return " ".join(["refit trigger", applied.model, "--dry-run", *(f"--stage {n}" for n in wanted["stages"] or ())])
+    from_job = [f"--from-job {wanted['from_job']}"] if wanted.get("from_job") else []
+    asked = [*(f"--stage {n}" for n in wanted["stages"] or ()), *from_job]
+    return " ".join(["refit trigger", applied.model, "--dry-run", *asked])
 
 
 def _planned(job: TrainingJob, definition: Definition) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
 from app.db import clock, notify, seconds
-from app.definitions.service import Applied, check_strategy, check_training, resolve_model
+from app.definitions.service import Applied, check_training, resolve_model
 from app.definitions.tables import ModelType
 from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
@@ -57,8 +57,9 @@ async def trigger(
         first = await _first_answer(session, principal, idempotency_key, body_digest)
         if first is not None:
             return Triggered("replayed", first)
-    model_type = await check_training(session, applied.definition.type, applied.definition.training | request.params)
-    check_strategy(model_type, request.strategy or applied.definition.strategy)
+    definition = applied.definition
+    strategy = request.strategy or definition.strategy
+    model_type = await check_training(session, definition, definition.training | request.params, strategy)
     wanted = await wanted_by(session, settings, request, applied, model_type)
     already = await open_jobs(session, applied.model)
     equality = wanted.columns["equality"]
@@ -88,7 +89,7 @@ async def _admitted(
         session,
         applied,
         model_type,
-        wanted.columns,
+        wanted.columns | {"from_job": request.from_job},
         token=request.confirm,
         dry_run=wanted.dry_run,
         left=wanted.left,

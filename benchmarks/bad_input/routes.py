@@ -124,6 +124,9 @@ ROUTES = (
         ABSENT | {"messages": [{"role": "user", "content": "none"}]},
     ),
     Route("GET", "/v1/models", Role.PREDICTOR, other=Role.VIEWER),
+    Route(
+        "GET", "/v1/models/{model}", Role.PREDICTOR, 404, "model_not_found", at={"model": NUMERIC}, other=Role.VIEWER,
+    ),
     _get("/models"),
     _get("/models/{model}", model=NUMERIC),
     _get("/models/{model}/revisions", model=NUMERIC),

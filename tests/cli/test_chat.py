@@ -73,3 +73,8 @@ def test_a_file_of_prompts_comes_back_with_answers(service: MadeUpService, refit
         {"question": "a", "reply": "b", "answer": "A", "finish_reason": "stop"},
         {"question": [{"role": "user", "content": "c"}], "answer": "M", "finish_reason": "stop"},
     ]
+
+
+@pytest.mark.parametrize("typed", ["", "\n \n"])
+def test_nothing_on_stdin_is_no_question(service: MadeUpService, refit: Refit, typed: str) -> None:
+    assert (refit("chat", "qa", stdin=typed).exit_code, service.asked) == (Exit.USAGE, [])

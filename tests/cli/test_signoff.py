@@ -4,9 +4,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from tests.cli.made_up import MadeUpService, Refit, ended
+from tests.cli.made_up import MadeUpService, Refit, ended, page
 
 DIGEST, PROMPT, NEXT = "a" * 64, "0" * 16, "1" * 16
 PATH = "/model/versions/assistant/7"
@@ -88,3 +89,41 @@ def test_the_sheet_and_the_notes_are_of_what_stands_by_where_no_version_is_named
     service.on(f"GET {PATH}/release-notes", {"version": 7})
     assert DIGEST in refit("sheet", "assistant", "--json").stdout
     assert '"version": 7' in refit("release-notes", "assistant").stdout.replace('":7', '": 7')
+
+
+@pytest.mark.parametrize("verdicts", [("--approve", "--reject"), ("--reject", "--approve"), ()])
+def test_a_verdict_is_one_word_and_no_contradiction_is_recorded(
+    service: MadeUpService, refit: Refit, verdicts: tuple[str, ...]
+) -> None:
+    service.on(f"GET {PATH}/evaluation-sheet", sheet())
+    assert (refit("signoff", "assistant", "7", *verdicts).exit_code, service.asked) == (2, [])
+
+
+@pytest.mark.parametrize("typed", ["", "A\n", "A\nB\n", "A\nB\ny\n"])
+def test_an_input_that_ends_on_the_way_records_nothing_and_says_so(
+    service: MadeUpService, refit: Refit, typed: str
+) -> None:
+    service.on(f"GET {PATH}/evaluation-sheet", sheet())
+    found = refit("signoff", "assistant", "7", "--interactive", stdin=typed)
+    assert (found.exit_code, "nothing was recorded" in found.stderr, "Aborted" in found.stderr) == (2, True, False)
+    assert [request.method for request in service.asked] == ["GET"]
+
+
+def test_ctrl_c_ends_a_sign_off_and_records_nothing(
+    service: MadeUpService, refit: Refit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.on(f"GET {PATH}/evaluation-sheet", sheet())
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.readline", _interrupted)
+    found = refit("signoff", "assistant", "7", "--interactive")
+    assert (found.exit_code, "nothing was recorded" in found.stderr) == (130, True)
+
+
+def _interrupted(*_: Any) -> str:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("command", ["sheet", "release-notes", "evaluation"])
+def test_a_model_without_a_version_is_not_found(service: MadeUpService, refit: Refit, command: str) -> None:
+    service.on("GET /model/slots", {"standby": None})
+    service.on("GET /model/versions", page())
+    assert refit(command, "assistant").exit_code == 6

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.definitions.parameters import faults
+from app.definitions.parameters import faults, of_strategy
 from workers import pipeline
 from workers.pipeline import PipelineError, params_of
 
@@ -32,6 +32,23 @@ JUDGED: dict[str, Any] = {"function": "judge", "rubric": "1: kind", **JUDGE}
         ({"preference": {"reward": JUDGED | {"url": "j:1"}}}, "training.preference.reward.url", "does not fit: a URL"),
         ({"preference": {"reward": {"function": "judge"} | JUDGE}}, "training.preference.reward.rubric", "is missing"),
         ({"\n": 1}, "training.?", "is not known; known are base_model, "),
+        ({"base_model": ""}, "training.base_model", "must be a Hugging Face id, or the absolute path"),
+        ({"stages": []}, "training.stages", "are named once each; leave it out for all of them"),
+        ({"stages": ["publish", "sft", "prepare"]}, "training.stages", "have publish, which needs export: add export"),
+        ({"stages": ["evaluate", "merge", "prepare"]}, "training.stages", "have evaluate, which needs export"),
+        ({"stages": ["generate", "prepare"]}, "training.stages", "have generate, which needs merge"),
+        ({"stages": ["export", "prepare"]}, "training.stages", "have export, which needs merge"),
+        ({"stages": ["sft"]}, "training.stages", "have sft, which needs prepare"),
+        ({"stages": ["preference"]}, "training.stages", "have preference, which needs prepare"),
+        ({"stages": ["merge"]}, "training.stages", "have merge, which needs prepare"),
+        (
+            {"curriculum": {"strategy": "staged"}},
+            "training.curriculum.stages",
+            "is missing; goes with strategy: staged",
+        ),
+        ({"curriculum": {"stages": [{"name": "a"}]}}, "training.curriculum.stages", "goes with strategy: staged"),
+        ({"preference": {"method": "grpo"}}, "training.preference.reward", "is missing; name what grpo and rloo are"),
+        ({"preference": {"method": "rloo"}}, "training.preference.reward", "is missing; name what grpo and rloo are"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_path_and_the_nearest_name(
@@ -39,6 +56,41 @@ def test_what_is_wrong_is_named_by_its_path_and_the_nearest_name(
 ) -> None:
     [fault] = faults(LLM.params.model_json_schema(), {"base_model": "x"} | params)
     assert (fault["field"], fault["message"].startswith(message)) == (field, True)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"stages": ["sft", "prepare"]},
+        {"stages": ["publish", "export", "merge", "sft", "prepare"]},
+        {"curriculum": {"strategy": "staged", "stages": [{"name": "a"}]}},
+        {"preference": {"method": "grpo", "reward": {"function": "length"}}},
+    ],
+)
+def test_stages_with_what_they_read_and_methods_with_what_they_need_are_taken_in_any_order(
+    params: dict[str, Any],
+) -> None:
+    assert faults(LLM.params.model_json_schema(), {"base_model": "x"} | params) == []
+
+
+@pytest.mark.parametrize(
+    ("params", "fields"),
+    [
+        ({"serve": {"by": "ollama", "model": "llama3.2"}}, []),
+        ({"serve": {"by": "ollama", "model": "llama3.2"}, "stages": ["export", "publish"]}, []),
+        ({}, ["training.serve"]),
+        ({"serve": {"by": "ollama"}}, ["training.serve.model"]),
+        ({"serve": {"by": "ollama", "model": ""}}, ["training.serve.model"]),
+        ({"serve": {"by": "llama_cpp", "model": "llama3.2"}}, ["training.serve.by"]),
+        ({"base_modl": "x", "serve": {"by": "ollama", "model": "m"}}, ["training.base_modl"]),
+    ],
+)
+def test_a_pull_names_what_is_pulled_and_no_base(params: dict[str, Any], fields: list[str]) -> None:
+    found = faults(of_strategy(LLM.params.model_json_schema(), "pull"), params)
+    assert [fault["field"] for fault in found] == fields
+    assert not fields or "ollama" in found[0]["message"] or "base_model" in found[0]["message"]
+    if not fields:
+        params_of(LLM, params)
 
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@vllm/v1", "https://vllm/v1?key=hunter2", "hunter2"])
@@ -69,8 +121,8 @@ def test_two_that_are_missing_are_named_once_each() -> None:
 
 
 def test_what_no_schema_can_tell_ends_the_attempt_by_name_and_not_by_a_trace() -> None:
-    told = {"base_model": "x", "curriculum": {"strategy": "staged"}}
+    told = {"base_model": "x", "curriculum": {"strategy": "staged", "stages": [{"name": "a", "share": 0.5}]}}
     assert faults(LLM.params.model_json_schema(), told) == []
-    with pytest.raises(PipelineError, match=r"curriculum: curriculum.stages goes with strategy: staged") as refused:
+    with pytest.raises(PipelineError, match=r"curriculum: give every stage a share") as refused:
         params_of(LLM, told)
     assert refused.value.code == "invalid_params"

@@ -69,6 +69,7 @@ async def test_the_incumbent_answers_the_same_rows_and_a_loss_fails(tmp_path: Pa
 async def test_single_stages_leave_what_they_are_asked_for_and_no_more(tmp_path: Path) -> None:
     tutor = await attempts(tmp_path)
     assert tutor.run(leaves(), stages=["export"]) == {"outcome": "data"}
+    assert tutor.heard[-1]["progress_note"].startswith("no version was asked for")
     alone = tutor.run(leaves(), stages=["evaluate"])
     assert outcome(alone) == ("evaluation", "pass")
     assert "version" not in alone
@@ -160,6 +161,8 @@ async def test_a_judge_that_is_down_is_named_and_asked_again_with_the_answers_ke
         with pytest.raises(PipelineError, match="empathy") as failed:
             await asyncio.to_thread(tutor.run, leaves())
     assert failed.value.code == "judge_unreachable"
+    way_out = "mend the definition, then `refit trigger MODEL --stage evaluate --stage publish --from-job 7`"
+    assert way_out in failed.value.remedy
     with scripted(kind) as up:
         tutor.definition.training["evaluate"]["judges"]["empathy"]["url"] = up.url
         found = await asyncio.to_thread(tutor.run, leaves(), fence=2)

@@ -66,6 +66,9 @@ def generator(api: FastAPI, slot: str = "active") -> Any:
 async def test_an_openai_client_talks_to_the_active_version(talk: openai.AsyncOpenAI, active: int) -> None:
     listed = await talk.models.list()
     assert [model.id for model in listed.data] == ["qa"]
+    assert await talk.models.retrieve("qa") == listed.data[0]
+    with pytest.raises(openai.NotFoundError):
+        await talk.models.retrieve("gpt-4.1")
     told = await talk.chat.completions.with_raw_response.create(model="qa", messages=asked(SUM))
     answer = told.parse()
     assert answer.choices[0].message.content == "The answer is 5."

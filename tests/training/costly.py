@@ -21,6 +21,7 @@ SCHEMA = {
     "properties": {"epochs": {"type": "integer"}, "stages": {"type": "array"}},
     "additionalProperties": False,
 }
+CHATS = {"source": "samples", "key": "id", "chat": {"prompt": "q", "completion": "a"}}
 STAGES = ["prepare", "sft", "evaluate", "publish"]
 
 
@@ -33,11 +34,13 @@ async def define_costly(session: AsyncSession, **changes: Any) -> None:
     if await session.get(ModelType, "llm") is None:
         values = {"name": "llm", "summary": "", "queue": "cpu", "params_schema": SCHEMA, "costly": True}
         await session.execute(insert(ModelType).values(values | {"stages": [[name, 0.25] for name in STAGES]}))
-    await apply(session, "assistant", definition(type="llm", **changes), actor="test")
+    await apply(session, "assistant", definition(**{"type": "llm", "data": CHATS} | changes), actor="test")
 
 
 async def post(session: AsyncSession, *keys: str) -> None:
-    await session.execute(insert(Sample), [{"model": "assistant", "key": k, "row": {"id": k, "y": 1}} for k in keys])
+    await session.execute(
+        insert(Sample), [{"model": "assistant", "key": k, "row": {"id": k, "q": "?", "a": "!"}} for k in keys]
+    )
 
 
 async def data_version(session: AsyncSession, digest: str = DIGEST, rows: int = 2) -> None:

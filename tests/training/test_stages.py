@@ -115,6 +115,15 @@ async def test_what_was_confirmed_is_evaluated_again_without_a_token_and_trained
     assert [reason["code"] for reason in other.details["reasons"]][-1] == "confirmation_required"
 
 
+async def test_the_command_that_plans_it_names_the_job_that_is_gone_on_from(
+    session: AsyncSession, settings: Settings
+) -> None:
+    first = await trained(session, settings)
+    await define_costly(session)
+    told = await refused(session, settings, stages=["evaluate"], from_job=first.id, params={"epochs": 9})
+    assert f"refit trigger assistant --dry-run --stage evaluate --from-job {first.id}" in str(told.remedy)
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -135,7 +135,7 @@ def _failed(status: int, said: deque[str]) -> PipelineError:
         "conversion_failed",
         f"llama.cpp's converter ended with status {status}: " + "\n".join(said),
         "An architecture or a tokenizer that it does not know needs a newer converter (a checkout of llama.cpp in "
-        "REFIT_LLAMA_CPP_DIR) or another base model. Then resume the job: it goes on at this stage.",
+        "REFIT_LLAMA_CPP_DIR); then resume the job: it goes on at this stage. Another base model is trained anew.",
     )
 
 

@@ -1,10 +1,11 @@
 """The training parameters of a language model, in the words of the runbooks. Everything has a default but the base."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.data.language_model import HttpUrl
+from workers.llm.rules import ASKED, BASE, REWARDED, STAGED, needs
 from workers.pipeline import Params
 
 StageName = Literal["prepare", "sft", "preference", "merge", "generate", "export", "evaluate", "publish"]
@@ -14,12 +15,6 @@ STAGES: tuple[StageName, ...] = (
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
 ModelId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Command = Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
-
-
-def needs(name: str, value: str, *fields: str) -> dict[str, Any]:
-    """As JSON Schema: where the field `name` is `value`, those `fields` are texts. So the API can tell, too."""
-    asked = {"properties": {name: {"const": value}}, "required": [name]}
-    return {"if": asked, "then": {"properties": {field: {"type": "string"} for field in fields}, "required": [*fields]}}
 
 
 class Lora(Params):
@@ -53,6 +48,8 @@ class Curriculum(Params):
     `length`: by tokens. `loss`: by the base model's own loss on the answer. `staged`: stage by stage, as a column of
     the data says; `therapeutic` is the runbook's list of stages, over the column `stage`.
     """
+
+    model_config = ConfigDict(json_schema_extra=STAGED)
 
     strategy: Literal["none", "length", "loss", "staged", "therapeutic"] = "none"
     column: str = Field("stage", description="of staged and therapeutic: a column of the data")
@@ -99,6 +96,8 @@ class PreferenceParams(Params):
     """DPO from pairs (Rafailov et al. 2023), KTO from accepted and rejected answers (Ethayarajh et al. 2024), GRPO
     (Shao et al. 2024) and RLOO (Ahmadian et al. 2024) from rewards. The reference is the SFT policy.
     """
+
+    model_config = ConfigDict(json_schema_extra=REWARDED)
 
     method: Literal["dpo", "kto", "grpo", "rloo"] = "dpo"
     beta: float = Field(0.1, ge=0, le=10, description="how near the policy stays to its reference")
@@ -185,13 +184,18 @@ class Gpu(Params):
 class LlmParams(Params):
     """What a language model is tuned from, and how. `preset: cpu` lowers what only a GPU can pay, unless it is said."""
 
-    base_model: str = Field(description="a Hugging Face id, or the absolute path of a local folder")
+    model_config = ConfigDict(json_schema_extra=ASKED)
+
+    base_model: str = Field("", min_length=1, description=BASE, json_schema_extra={"errorMessage": f"must be {BASE}"})
     base_revision: str | None = Field(None, description="branch, tag or commit of the hub; unset: the newest")
     system_prompt: str | None = Field(
         None, description="before every conversation that has none, in training and serving"
     )
     stages: list[StageName] = Field(
-        list(STAGES), description="what is done; preference only where there is data for it"
+        list(STAGES),
+        min_length=1,
+        description="what is done; preference only where there is data for it",
+        json_schema_extra={"uniqueItems": True, "errorMessage": "are named once each; leave it out for all of them"},
     )
     preset: Literal["cpu"] | None = Field(
         None, description="cpu: batch_size 1, gradient_accumulation_steps 8, max_seq_length 256, lora.r 8, fp32"

@@ -29,7 +29,7 @@ def plan(run: Run) -> dict[str, Any]:
     prepare.require_context(params, base)
     counts, lengths = _counted(run, params, base)
     shape = architecture(params, base)
-    taught = _taught(run, params, lengths)
+    taught = _taught(run, params, lengths, counts["train"].left_out)
     told = _memory(run, params, shape)
     return {
         "base_model": params.base_model,
@@ -124,7 +124,7 @@ def _counted(run: Run, params: LlmParams, base: Path) -> tuple[dict[SplitName, C
     return counts, lengths
 
 
-def _taught(run: Run, params: LlmParams, lengths: list[tuple[int, int]]) -> dict[str, Any]:
+def _taught(run: Run, params: LlmParams, lengths: list[tuple[int, int]], left_out: int) -> dict[str, Any]:
     """Rows in their order, steps and tokens of the SFT; all 0 where it is not among what is done."""
     if "sft" not in params.stages or (run.stages is not None and "sft" not in run.stages):
         return {"steps": 0, "epochs": 0.0, "tokens": 0, "rows_trained_on": 0, "curriculum": {}}
@@ -135,7 +135,7 @@ def _taught(run: Run, params: LlmParams, lengths: list[tuple[int, int]]) -> dict
     order = curriculum.arrange(wanted, held, column, lambda places: [0.0] * len(places), run.seed, run.log)
     chosen = [min(held[i], params.max_seq_length) for i in (order.places if order else range(len(held)))]
     sequences = -(-sum(chosen) // params.max_seq_length) if params.packing else len(chosen)
-    per_epoch = sft.steps_in_epoch(params, sequences, launch.processes_of(params))
+    per_epoch = sft.steps_in_epoch(params, sequences, launch.processes_of(params), left_out=left_out)
     steps = sft.steps(params, per_epoch)
     return {
         "steps": steps,
@@ -175,10 +175,11 @@ def _warnings(run: Run, params: LlmParams, counts: Mapping[SplitName, Counts], m
         f"{marked} rows have in them what the chat template tells speakers apart by, and are learnt so": marked,
         "no validation rows: the loss on unseen rows is not known": not counts["validation"].rows,
         "no holdout rows: the version cannot be judged": not held.get("holdout"),
-        "the stage preference is on, and the definition has no preference data: it is skipped": "preference"
+        "no feedback yet that preference learning could start from: the stage preference is skipped": "preference"
         in params.stages
         and "preference" in run.params.model_fields_set
-        and run.preference is None,
+        and run.preference is None
+        and run.stages is None,
         "no GPU is there: training.preset cpu lowers what only a GPU can pay": memory["device"] == "cpu"
         and params.preset is None,
     }

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.data.chats import ACCEPTED, CHOSEN, COMPLETION, PROMPT, REJECTED, Kind
+from app.data.chats import ACCEPTED, CHOSEN, COMPLETION, FITTING, PROMPT, REJECTED, SPOKEN, Kind
 from app.runtimes.chat import Message, read, with_system
 from workers.llm import rewards
 from workers.llm.params import LlmParams, PreferenceParams
@@ -20,18 +20,6 @@ from workers.pipeline import PipelineError, Run, SplitName, TrainingData
 SPLITS: tuple[SplitName, ...] = ("train", "validation")
 Row = dict[str, Any]
 
-FITTING: dict[str, tuple[Kind, ...]] = {
-    "dpo": ("pairs",),
-    "kto": ("judged", "pairs"),
-    "grpo": ("prompts", "answers", "pairs", "judged"),
-    "rloo": ("prompts", "answers", "pairs", "judged"),
-}
-SPOKEN: dict[Kind, str] = {
-    "pairs": "pairs (chosen and rejected)",
-    "judged": "judged answers (accepted)",
-    "answers": "answers that nobody judged",
-    "prompts": "prompts alone",
-}
 REMEDY = {
     "dpo": "Name chosen and rejected in preference.data.chat, or train with preference.method: kto, grpo or rloo.",
     "kto": "Name accepted in preference.data.chat, or take source: feedback, or train with another preference.method.",

@@ -82,7 +82,8 @@ def _without_gaps(scores: Sequence[float | None], prompts: Sequence[str], option
     if not known:
         raise _unreachable(
             f"The judge {options.model} at {options.url} gave none of {len(scores)} answers a score.",
-            "Take a judge that can answer in JSON, or make the rubric plainer; then resume.",
+            "Name a judge that can answer in JSON, or a plainer rubric, in training.preference.reward; then trigger "
+            "again: a resumed job keeps the old definition.",
         )
     by_prompt: dict[str, list[float]] = {}
     for prompt, told in zip(prompts, scores, strict=True):

@@ -33,7 +33,7 @@ def depends_on(params: LlmParams) -> dict[str, Any]:
 
 def work(run: Run, done: Mapping[str, Done], folder: Path) -> dict[str, Any]:
     """Raises PipelineError: batch_too_large, curriculum_mismatch, not_converged, out_of_memory, quantized_needs_gpu."""
-    spec = specs.of(run, done, folder)
+    spec = specs.of(run, done, folder, left_out=done["prepare"].figures["left_out"])
     training.require_quantizable(spec.params)
     order = ordered(run, spec)
     figures = launch.train(run, "workers.llm.sft", spec)
@@ -65,7 +65,8 @@ def fit(spec: Spec, report: Reporter) -> dict[str, Any]:
 
     order = Order.read(spec.folder / "order.json") if (spec.folder / "order.json").exists() else None
     rows, order = _sequences(spec, order)
-    per_epoch = steps_in_epoch(spec.params, len(order.places) if order else len(rows), training.world_size())
+    sequences, left_out = len(order.places) if order else len(rows), spec.extra.get("left_out", 0)
+    per_epoch = steps_in_epoch(spec.params, sequences, training.world_size(), left_out=left_out)
     held_out = tokens.read(spec.rows / "validation.arrow").select_columns(["input_ids", "labels"])
     stopping = spec.params.early_stopping
     trainer = OrderedTrainer(
@@ -110,17 +111,21 @@ def schedule(params: LlmParams, per_epoch: int, *, evaluated: bool) -> dict[str,
     return told | {"eval_strategy": "steps", "eval_steps": max(per_epoch, -(-steps(params, per_epoch) // EVALUATIONS))}
 
 
-def steps_in_epoch(params: LlmParams, sequences: int, processes: int) -> int:
-    """Optimizer steps, the last one with what is left over. Raises PipelineError `batch_too_large`."""
+def steps_in_epoch(params: LlmParams, sequences: int, processes: int, *, left_out: int = 0) -> int:
+    """Optimizer steps, the last one with what is left over. Raises PipelineError `batch_too_large`; `left_out` rows are
+    not among the sequences, as none of their answer fits."""
     at_once = params.batch_size * params.gradient_accumulation_steps * processes
     if at_once > sequences:
         several = f" × {processes} processes" if processes > 1 else ""
         packed = " packed sequences" if params.packing else " rows"
+        cut = f"; {left_out} rows are left out, as max_seq_length {params.max_seq_length} ends before their answer"
+        lower = f"ower batch_size or gradient_accumulation_steps to {sequences} together, or add rows."
         raise PipelineError(
             "batch_too_large",
             f"One step wants {at_once} rows (batch_size {params.batch_size} × gradient_accumulation_steps"
-            f" {params.gradient_accumulation_steps}{several}), and {sequences}{packed} are there.",
-            f"Lower batch_size or gradient_accumulation_steps to {sequences} together, or add rows.",
+            f" {params.gradient_accumulation_steps}{several}), and {sequences}{packed} are there"
+            f"{cut if left_out else ''}.",
+            f"Raise training.max_seq_length, which is the likely cause; or l{lower}" if left_out else f"L{lower}",
         )
     batches = -(-sequences // (params.batch_size * processes))
     return -(-batches // params.gradient_accumulation_steps)

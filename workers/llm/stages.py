@@ -55,20 +55,20 @@ def do(run: Run, name: str, stage: Stage, done: Mapping[str, Done]) -> Done:
         if run.stages is not None and name not in run.stages:
             return _taken(run, name, folder, known)
         by_name = run.stages is not None
-        if known and known["key"] == key and not (by_name and known["job"] != _job(run)):
+        if known and known["key"] == key and not (by_name and known["job"] != run.job):
             return _taken(run, name, folder, known)
         record.unlink(missing_ok=True)
-        if _begun(folder) != f"{key} {_job(run) if by_name else ''}":
+        if _begun(folder) != f"{key} {run.job if by_name else ''}":
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        write_durably(folder / ".begun", f"{key} {_job(run) if by_name else ''}".encode())
+        write_durably(folder / ".begun", f"{key} {run.job if by_name else ''}".encode())
         began = time.monotonic()
         figures = dict(stage.work(run, done, folder))
         told: dict[str, Any] = {
             "key": key,
             "figures": figures,
             "seconds": round(time.monotonic() - began, 3),
-            "job": _job(run),
+            "job": run.job,
         }
         write_durably(record, orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY))
         return Done(folder, figures, key, told["seconds"])
@@ -89,11 +89,6 @@ def _taken(run: Run, name: str, folder: Path, known: Mapping[str, Any] | None) -
         )
     run.log(f"{name}: taken as job {known['job']} left it, which took {known['seconds']} s")
     return Done(folder, known["figures"], known["key"], known["seconds"])
-
-
-def _job(run: Run) -> int:
-    """The staging folder is `<job>/<fence>`."""
-    return int(run.folder.parent.name)
 
 
 def _data(run: Run, name: str) -> list[str]:

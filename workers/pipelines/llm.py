@@ -53,13 +53,17 @@ def train(run: Run) -> Candidate | None:
 
 def plan(run: Run) -> dict[str, Any]:
     """What a training would do, for a dry run: parameters, steps, tokens, rows cut, memory against what is free."""
-    from workers.llm import pull
+    from workers.llm import endpoints, pull
 
+    silent = endpoints.warnings(run.params)
     if run.strategy == "pull":
-        return pull.plan(run)
+        return pull.plan(run) | {"warnings": silent}
     from workers.llm import plan as planning
 
-    return planning.plan(run) | {"stages": [*road(run), *(name for name in STAGES if name not in OURS)]}
+    told = planning.plan(run)
+    judged = {"evaluate", "publish"} & set(run.params.stages)
+    stages = [*road(run), *(name for name in STAGES if name in judged)]
+    return told | {"stages": stages, "warnings": [*told["warnings"], *silent]}
 
 
 def road(run: Run) -> list[str]:

@@ -77,7 +77,9 @@ class SourceOptions(BaseModel):
 
     @model_validator(mode="after")
     def labels_are_of_its_columns(self) -> "SourceOptions":
-        if len(set(self.label_columns)) < len(self.label_columns) or not (self.label_columns or self.chat):
+        if not (self.label_columns or self.chat):
+            raise ValueError("name what is learnt: the column to predict in label, or conversations in chat")
+        if len(set(self.label_columns)) < len(self.label_columns):
             raise ValueError("label names one column, or several that differ")
         if isinstance(self.labels, list) and len(self.label_columns) > 1:
             raise ValueError("with several label columns, write labels as {column: [label, …]}")

@@ -1,11 +1,13 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from safetensors.numpy import load_file
 
-from benchmarks.llm.tiny import base_model
-from tests.workers.llm.talks import conversations, run_of, trained
+from benchmarks.llm.tiny import base_model, pairs
+from tests.workers.llm.talks import asked, conversations, run_of, trained
+from tests.workers.runs import data_of
 from workers.llm import launch, memory_estimate, plan
 from workers.llm.memory_estimate import Shape
 from workers.llm.params import LlmParams
@@ -60,6 +62,22 @@ def test_a_plan_refuses_what_the_training_would(tmp_path: Path, code: str, param
     with pytest.raises(PipelineError) as refusal:
         plan.plan(run_of(conversations(), tmp_path, **params))
     assert refusal.value.code == code
+
+
+def test_a_batch_too_large_names_the_rows_that_max_seq_length_has_cut_away(tmp_path: Path) -> None:
+    # The first ten prompts fill the sequence.
+    known = [(q if i > 9 else "What is 2 plus 3? " * 20, a) for i, (q, a) in enumerate(pairs()[:40])]
+    table = pa.table({"prompt": [asked(q) for q, _ in known], "completion": [a for _, a in known]})
+    data = data_of(table, label="completion")
+    with pytest.raises(PipelineError, match=r"\d+ rows are left out, as max_seq_length 64 ends before") as refusal:
+        plan.plan(run_of(data, tmp_path, batch_size=16))
+    assert refusal.value.code == "batch_too_large"
+    assert refusal.value.remedy.startswith("Raise training.max_seq_length, which is the likely cause; or lower batch_")
+
+
+def test_a_method_that_has_no_feedback_yet_says_so_and_not_that_none_is_defined(tmp_path: Path) -> None:
+    planned = plan.plan(run_of(conversations(), tmp_path, preference={"method": "kto"}))
+    assert any(warning.startswith("no feedback yet") for warning in planned["warnings"])
 
 
 def test_memory_that_is_not_there_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
