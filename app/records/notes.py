@@ -141,6 +141,7 @@ async def _who(session: AsyncSession, job: TrainingJob, standing: Standing) -> J
     planned = await session.get(TrainingJob, job.confirms) if job.confirms else None
     return {
         "triggered_by": job.actor,
+        "made_by": list(standing.made_by),
         "trigger": job.trigger,
         "reason": job.reason,
         "planned_by": planned.actor if planned else None,

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -22,9 +22,11 @@ from app.events.tables import Event
 from app.gate.report import GateReport
 from app.registry import promotion, swap
 from app.registry.swap import Change, ReplicasNotReady
+from app.registry.tables import ModelVersion
 from app.settings import Settings
 from app.signoff.sheet import candidate_is_a, items_of
 from app.training import state
+from app.training.tables import TrainingJob
 from app.trials import service as trials
 from app.trials.schemas import StartCanary, StartShadow
 from tests.factories import candidate, claim, define, definition, replica, slots, trigger, version
@@ -246,11 +248,10 @@ async def test_automatic_reload_waits_for_the_sign_off_and_says_so_once(sessions
         assert (await slots(session, "fraud")).active == 1
 
 
-async def test_a_rollback_asks_nobody(sessions: Maker, waiting: str) -> None:
+async def test_a_rollback_asks_nobody(people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str) -> None:
+    await say(people["carol"], waiting)
     async with sessions() as session, session.begin():
-        await apply(session, "fraud", definition(), actor="test")
         await swap.reload(session, Change("fraud", "test"), watch_minutes=0)
-        await apply(session, "fraud", definition(**SIGNED), actor="test")
         await swap.rollback(session, Change("fraud", "test", "worse"), 1, hold=True)
         assert (await slots(session, "fraud")).active == 1
 
@@ -310,3 +311,46 @@ async def test_where_nobody_has_a_key_a_sign_off_says_that_keys_are_what_is_miss
         assert "take REFIT_AUTH=off away" in missing[1]
         assert "refit keys create" in missing[1]
     assert "take REFIT_AUTH=off away" in refused.json()["detail"]
+
+
+async def test_a_sign_off_that_was_promised_when_it_was_trained_cannot_be_lifted_afterwards(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    async with sessions() as session, session.begin():
+        await apply(session, "fraud", definition(signoff=None), actor="test")
+    assert await reloaded(sessions, force=True) == "signoff_missing"
+    assert (await say(people["viewer"], waiting)).status_code == 403
+    assert (await say(people["carol"], waiting)).json()["state"] == "approved"
+    assert await reloaded(sessions) == "reloaded"
+
+
+async def test_a_version_is_held_to_what_was_promised_and_to_what_is_asked_for_now(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    async with sessions() as session, session.begin():
+        await apply(session, "fraud", definition(signoff={"count": 2, "role": "viewer"}), actor="test")
+    told = (await say(people["viewer"], waiting)).json()
+    assert (told["required"], told["role"], told["state"]) == (2, "operator", "missing")
+    assert "1 more of 1 approvals by the role operator" in told["missing"]
+    assert "1 more of 2 approvals by the role viewer" in told["missing"]
+    assert (await say(people["carol"], waiting)).json()["state"] == "approved"
+
+
+async def test_who_made_what_it_goes_on_from_or_planned_it_is_never_the_only_one_to_approve(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, config: Settings, waiting: str
+) -> None:
+    """Job 3 is dave's plan, which job 4 confirms; 5 goes on from 4, and version 2 is of 6, which does so too."""
+    carol = (await say(people["carol"], waiting)).json()["approvals"][0]
+    dave = (await say(people["dave"], waiting)).json()["approvals"][1]
+    chain = {3: (dave, None, None), 4: ("erin (e)", None, 3), 5: (carol, 4, None), 6: ("frank (f)", 4, None)}
+    async with sessions() as session, session.begin():
+        for id, (actor, root, confirms) in chain.items():
+            job = await trigger(session, config, "fraud")
+            told = {"actor": actor, "checkpoint_of": root, "confirms": confirms, "state": "completed"}
+            await session.execute(update(TrainingJob).where(TrainingJob.id == job.id).values(told))
+            assert job.id == id
+        await session.execute(update(ModelVersion).where(ModelVersion.number == 2).values(job_id=6))
+    standing = (await people["viewer"].get(f"{PATH}/signoffs")).json()
+    assert (standing["state"], standing["made_by"]) == ("missing", ["frank (f)", carol, "erin (e)", dave])
+    assert carol in standing["missing"][0]
+    assert await reloaded(sessions) == "signoff_missing"
