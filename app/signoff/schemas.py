@@ -37,7 +37,7 @@ class SheetView(BaseModel):
 
 
 class SignoffRequest(Strict):
-    """`preferences` by prompt of the sheet; prompts may be left out."""
+    """`preferences` by prompt of the sheet; prompts may be left out. A later word may have other verdict and notes."""
 
     verdict: Literal["approve", "reject"]
     evaluation: Digest = Field(description="of the sheet that was read")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
@@ -44,8 +44,9 @@ async def sign(
 ) -> tuple[Standing, Sequence[SignOff]]:
     """Records a word, and where the sign-off stands now.
 
-    Raises Forbidden without the role that the definition asks for, Refused `evaluation_outdated`, Invalid for what is
-    not on the sheet, and what `sheet_of` raises.
+    Preferences are given once, blind: a later word keeps those of the reviewer's first. Raises Forbidden without the
+    role that the definition asks for, Refused `evaluation_outdated`, `preferences_fixed`, Invalid for what is not on
+    the sheet, and what `sheet_of` raises.
     """
     version = await _version(session, model, number)
     asked = await asked_of(session, version)
@@ -58,7 +59,8 @@ async def sign(
             remedy=f"Read it anew: refit sheet {model} {number}.",
             evaluation=digest,
         )
-    preferences = resolved(said.preferences, items_of(evaluation, digest, _of_the_sheet(asked)), digest)
+    preferences = resolved(said.preferences, evaluation, digest, _of_the_sheet(asked))
+    preferences = await _given_once(session, preferences, digest, reviewer)
     values = {
         "model": model,
         "version": number,
@@ -72,6 +74,29 @@ async def sign(
     }
     await session.execute(insert(SignOff).values(values))
     return await _told(session, version, said, str(reviewer), preferences)
+
+
+async def _given_once(
+    session: AsyncSession, preferences: dict[str, str], digest: str, reviewer: Principal
+) -> dict[str, str]:
+    """Those of the reviewer's first word: the answer to it has told whose answers they were.
+
+    Raises Refused `preferences_fixed` for others than those.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"signoff:{digest}:{reviewer.id}"))))
+    of_reviewer = (SignOff.evaluation == digest) & (SignOff.principal == reviewer.id)
+    first: dict[str, str] | None = await session.scalar(
+        select(SignOff.preferences).where(of_reviewer).order_by(SignOff.id).limit(1)
+    )
+    if first is None:
+        return preferences
+    if preferences and preferences != first:
+        raise Refused(
+            "Your first word on these answers has told you whose they are: your preferences stay those that it had.",
+            code="preferences_fixed",
+            remedy="Leave preferences out, or send the same; verdict and notes may be others.",
+        )
+    return first
 
 
 async def standing(session: AsyncSession, model: str, number: int) -> tuple[Standing, Sequence[SignOff]]:
@@ -114,9 +139,8 @@ async def _told(
 
 
 def _of_the_sheet(asked: Sequence[Signoff]) -> Signoff:
-    """As it was promised when the version was made, so that it stays the same; a later definition may only ask more."""
-    first = asked[0] if asked else NOTHING_ASKED
-    return first.model_copy(update={"prompts": max([each.prompts for each in asked] or [first.prompts])})
+    """As it was promised when the version was made: it stays the same, whatever is applied later."""
+    return asked[0] if asked else NOTHING_ASKED
 
 
 async def _evaluation(store: Path, version: ModelVersion) -> tuple[Evaluation, str]:

@@ -24,7 +24,7 @@ from app.registry import promotion, swap
 from app.registry.swap import Change, ReplicasNotReady
 from app.registry.tables import ModelVersion
 from app.settings import Settings
-from app.signoff.sheet import candidate_is_a, items_of
+from app.signoff.sheet import items_of
 from app.training import state
 from app.training.tables import TrainingJob
 from app.trials import service as trials
@@ -135,11 +135,19 @@ def test_the_sheet_is_the_same_for_everybody_blind_and_the_riskiest_first() -> N
     assert [item.risk for item in items] == ["critical", "high", "low", "low", "low", None]
     assert items == items_of(copy.deepcopy(evaluation()), "a" * 64, asked)
     assert items_of(evaluation(), "b" * 64, asked) != items
-    for item in items:
-        mine, theirs = ("A", "B") if candidate_is_a("a" * 64, item.prompt) else ("B", "A")
-        assert (item.answers[mine][:3], item.answers[theirs][:3]) == ("new", "old")
-    drawn = [candidate_is_a(f"{seed:064x}", "0" * 16) for seed in range(200)]
-    assert 70 < sum(drawn) < 130
+    assert all({answer[:3] for answer in item.answers.values()} == {"new", "old"} for item in items)
+
+
+@pytest.mark.parametrize("prompts", [1, 5, 6])
+def test_on_half_of_a_sheet_the_candidate_is_a_and_only_the_salt_tells_on_which(prompts: int) -> None:
+    def sides(salt: str) -> list[bool]:
+        salted = evaluation().model_copy(update={"salt": salt})
+        items = items_of(salted, "a" * 64, Signoff(prompts=prompts, risk="risk"))
+        return [item.answers["A"].startswith("new") for item in items]
+
+    drawn = [sides(str(salt)) for salt in range(200)]
+    assert {sum(each) for each in drawn} <= {prompts // 2, (prompts + 1) // 2}
+    assert all(70 < sum(of_place) < 130 for of_place in zip(*drawn, strict=True))
 
 
 async def test_the_sheet_over_http_tells_no_side_and_nothing_in_it_is_markup(
@@ -181,6 +189,25 @@ async def test_an_approval_lets_it_be_reloaded_and_preferences_are_kept_as_what_
     async with sessions() as session:
         [event] = await session.scalars(select(Event).where(Event.kind == "signoff.approved"))
     assert (event.version, event.after, (event.evidence or {})["preferences"]["candidate"]) == (2, "approved", 3)
+
+
+async def test_preferences_are_given_once_for_the_answer_to_them_tells_whose_is_which(
+    people: dict[str, httpx.AsyncClient], waiting: str
+) -> None:
+    sheet = (await people["carol"].get(f"{PATH}/evaluation-sheet")).json()
+    blind = {item["prompt"]: "A" for item in sheet["prompts"]}
+    first = (await say(people["carol"], waiting, preferences=blind)).json()["signoffs"][0]
+    for other in (blind | {sheet["prompts"][0]["prompt"]: "B"}, {sheet["prompts"][0]["prompt"]: "A"}):
+        refused = await say(people["carol"], waiting, preferences=other)
+        assert (refused.status_code, refused.json()["code"]) == (409, "preferences_fixed")
+    told = (await say(people["carol"], waiting, "reject", notes="on second thoughts")).json()
+    assert told["state"] == "rejected"
+    assert (await say(people["carol"], waiting, preferences=blind)).json()["state"] == "approved"
+    assert (await say(people["dave"], waiting)).status_code == 201
+    late = await say(people["dave"], waiting, preferences=blind)
+    assert late.json()["code"] == "preferences_fixed"
+    words = (await people["viewer"].get(f"{PATH}/signoffs")).json()["signoffs"]
+    assert [word["preferences"] for word in words] == [first["preferences"]] * 3 + [{}]
 
 
 async def test_a_rejection_blocks_until_its_reviewer_says_otherwise(
