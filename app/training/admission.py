@@ -55,13 +55,17 @@ async def admit(
     failed = [check for check in found if not check.passed and _binds(check, trigger)]
     blocking = [check for check in failed if not (forced and check.forceable)]
     if blocking:
-        raise Refused(
-            f"Training of {applied.model} is refused: {' '.join(check.message for check in blocking)}",
-            code=blocking[0].code,
-            remedy=blocking[0].remedy,
-            reasons=[check.figures() for check in blocking],
-        )
+        raise refusal(applied.model, blocking)
     return [check.figures() for check in failed]
+
+
+def refusal(model: str, blocking: Sequence[Check]) -> Refused:
+    return Refused(
+        f"Training of {model} is refused: {' '.join(check.message for check in blocking)}",
+        code=blocking[0].code,
+        remedy=blocking[0].remedy,
+        reasons=[check.figures() for check in blocking],
+    )
 
 
 async def prospect(session: AsyncSession, settings: Settings, applied: Applied) -> Prospect:

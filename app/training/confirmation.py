@@ -100,12 +100,7 @@ async def _holds(
     session: AsyncSession, applied: Applied, wanted: Mapping[str, Any], token: str, dry_run: TrainingJob | None
 ) -> Check:
     if dry_run is None:
-        return _failed(
-            "confirmation_unknown",
-            f"No dry run of {applied.model} has given this token.",
-            f"Get one, and read its plan: {_command(applied, wanted)}.",
-            token,
-        )
+        return unknown(applied, wanted, token)
     changed = await _changed(session, applied, wanted, dry_run)
     if changed:
         return _failed(
@@ -121,6 +116,7 @@ async def _holds(
         required="the token of a dry run",
         message=f"Job {dry_run.id} has planned it.",
         remedy=f"Send it: refit trigger {applied.model} --confirm {token}.",
+        forceable=False,
         details={"job_id": dry_run.id},
     )
 
@@ -158,11 +154,21 @@ async def _changed_data(
     return [f"data ({new} new rows)"] if new else []
 
 
+def unknown(applied: Applied, wanted: Mapping[str, Any], token: str) -> Check:
+    return _failed(
+        "confirmation_unknown",
+        f"No dry run of {applied.model} has given this token.",
+        f"Get one, and read its plan: {_command(applied, wanted)}.",
+        token,
+    )
+
+
 def _required(applied: Applied, wanted: Mapping[str, Any]) -> Check:
     return _failed(
         "confirmation_required",
         f"A training of type {applied.definition.type} needs the token of a dry run.",
-        f"Read the plan first, it ends with the command that trains: {_command(applied, wanted)}.",
+        f"Read the plan first, it ends with the command that trains: {_command(applied, wanted)}. "
+        "Or let the definition say prerequisites.confirmation: false.",
         None,
     )
 
@@ -175,12 +181,15 @@ def _nobody_read() -> Check:
         required="the token of a dry run",
         message=NOBODY_READ,
         remedy="Trigger by hand, or let the definition say prerequisites.confirmation: false.",
+        forceable=False,
         binds="automatic",
     )
 
 
 def _failed(code: str, message: str, remedy: str, value: Any) -> Check:
-    return Check(code, passed=False, value=value, required="the token of a dry run", message=message, remedy=remedy)
+    """Nobody may pass over it by force: whoever wants no plan says so in the definition, where it is recorded."""
+    asked = "the token of a dry run"
+    return Check(code, passed=False, value=value, required=asked, message=message, remedy=remedy, forceable=False)
 
 
 def _command(applied: Applied, wanted: Mapping[str, Any]) -> str:

@@ -93,12 +93,24 @@ async def test_a_token_dies_with_new_rows_and_with_a_newer_data_version(
     assert "newer data version" in (await refused(session, settings, confirm=plan.confirmation)).message
 
 
-async def test_an_operator_may_force_with_a_reason_and_what_was_passed_over_is_kept(
-    session: AsyncSession, settings: Settings
+@pytest.mark.parametrize(
+    ("token", "code"), [(None, "confirmation_required"), ("99-0123456789ab", "confirmation_unknown")]
+)
+async def test_force_does_not_pass_over_the_confirmation(
+    session: AsyncSession, settings: Settings, token: str | None, code: str
 ) -> None:
-    request = TriggerRequest(model="assistant", force=True, reason="the demo is today")
-    job = (await service.trigger(session, settings, request, OPERATOR)).job
-    assert [each["code"] for each in job.overridden or []] == ["confirmation_required"]
+    request = TriggerRequest(model="assistant", force=True, reason="the demo is today", confirm=token)
+    with pytest.raises(Refused) as found:
+        await service.trigger(session, settings, request, OPERATOR)
+    assert (found.value.code, "refit trigger assistant --dry-run" in str(found.value.remedy)) == (code, True)
+
+
+async def test_a_token_is_checked_although_an_equal_job_waits(session: AsyncSession, settings: Settings) -> None:
+    await define_costly(session, prerequisites={"min_new_samples": 0, "confirmation": False})
+    waits = await trigger(session, settings, "assistant")
+    unknown = await refused(session, settings, confirm="99-0123456789ab")
+    assert (unknown.code, unknown.details["reasons"][0]["code"]) == ("confirmation_unknown", "confirmation_unknown")
+    assert (await trigger(session, settings, "assistant")).id == waits.id
 
 
 async def test_an_automatic_trigger_is_refused_unless_the_definition_waives_the_confirmation(
