@@ -9,11 +9,13 @@ preferences only a newer data version counts: feedback comes in all the time.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.roles import Principal, Role
 from app.data import service as data
 from app.data.tables import DataVersion
 from app.definitions.schemas import Definition
@@ -69,7 +71,7 @@ async def checks(
     return [_nobody_read()] if trigger != MANUAL else [_required(applied, wanted)]
 
 
-async def shown(session: AsyncSession, applied: Applied, model_type: ModelType) -> list[Check]:
+async def shown(session: AsyncSession, applied: Applied, model_type: ModelType, reader: Principal) -> list[Check]:
     """For who looks before they trigger: the token that would do now, if there is one."""
     if not is_asked(model_type, applied.definition) or applied.definition.strategy == "pull":
         return []
@@ -81,7 +83,8 @@ async def shown(session: AsyncSession, applied: Applied, model_type: ModelType) 
     if dry_run is None:
         return [_required(applied, wanted), _nobody_read()]
     wanted["data_version"] = dry_run.data_digest
-    return [await _holds(session, applied, wanted, str(dry_run.confirmation), dry_run), _nobody_read()]
+    found = await _holds(session, applied, wanted, str(dry_run.confirmation), dry_run)
+    return [_told_to(reader, found), _nobody_read()]
 
 
 def is_asked(model_type: ModelType, definition: Definition) -> bool:
@@ -171,6 +174,12 @@ def _required(applied: Applied, wanted: Mapping[str, Any]) -> Check:
         "Or let the definition say prerequisites.confirmation: false.",
         None,
     )
+
+
+def _told_to(reader: Principal, found: Check) -> Check:
+    if not found.passed or reader.may(Role.TRAINER):
+        return found
+    return replace(found, value=None, remedy="Whoever may trigger sees the token.")
 
 
 def _nobody_read() -> Check:

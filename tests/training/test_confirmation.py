@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.auth.roles import Principal, Role
+from app.auth.service import create_key
 from app.definitions.service import resolve_model
 from app.definitions.tables import ModelType
 from app.errors import RefitError, Refused
@@ -133,7 +135,7 @@ async def test_who_looks_before_triggering_sees_the_token_that_would_do(
     session: AsyncSession, settings: Settings
 ) -> None:
     async def look() -> Any:
-        found = await prospect(session, settings, await resolve_model(session, "assistant"))
+        found = await prospect(session, settings, await resolve_model(session, "assistant"), TRAINER)
         return found, {check.code: check for check in found.checks}
 
     found, checks = await look()
@@ -184,3 +186,20 @@ async def test_a_type_that_is_switched_off_is_refused_with_what_to_write_but_may
     assert (await trigger(session, config, "assistant", dry_run=True)).dry_run
     setup = config.model_copy(update={"training_enabled": False})
     assert (await refused(session, setup, stages=["snapshot"])).code == "training_disabled"
+
+
+async def test_a_token_is_told_to_who_may_trigger_and_not_to_a_viewer(
+    client: httpx.AsyncClient, sessions: async_sessionmaker[AsyncSession], config: Settings
+) -> None:
+    """Also where polls are answered from memory, whoever asked first."""
+    async with sessions() as session, session.begin():
+        await define_costly(session)
+        await post(session, "a", "b")
+        token = str((await planned(session, allowing(config))).confirmation)
+        viewer = await create_key(session, name="eve", roles=["viewer"], actor="test")
+    paths = ["status?model=assistant", "jobs", "jobs/1", "jobs/1/events", "prerequisites?model=assistant"]
+    for path in [f"/training/{path}" for path in paths]:
+        for headers, is_told in (({}, True), ({"Authorization": f"Bearer {viewer}"}, False)):
+            for poll in ({}, {"If-None-Match": '"old"'}, {"If-None-Match": '"old"'}):
+                answer = await client.get(path, headers=headers | poll)
+                assert (answer.status_code, token in answer.text) == (200, is_told)
