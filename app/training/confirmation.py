@@ -2,10 +2,11 @@
 
 The token is `<job>-<12 hex digits>`: of the dry run, over the model, the definition's parts that a training depends on,
 the parameters, the strategy, the stages and the data versions. The training that brings it takes exactly that data.
-It dies when any of that changes: a parameter, the definition, a data version that was taken since, or rows that the
-source has got since, where it can be counted within two seconds. Rows that were changed in place, without more of them,
-are not seen here; they are not trained on either, for the training reads the data version and not the source. Of
-preferences only a newer data version counts: feedback comes in all the time.
+It dies when any of that changes: a parameter, the definition, a data version that was taken since, rows that the source
+has got since, where it can be counted within two seconds, or files that were written since, though their rows are as
+many. Of other sources rows that were changed in place, without more of them, are not seen here. They are not trained on
+either, for the training reads the data version and not the source. Of preferences only files count: feedback comes in
+all the time.
 """
 
 from collections.abc import Mapping
@@ -141,11 +142,13 @@ async def _changed(
 async def _changed_data(
     session: AsyncSession, applied: Applied, wanted: Mapping[str, Any], dry_run: TrainingJob
 ) -> list[str]:
-    """Rows that were named, not read anew, cannot change."""
+    """Rows that were named, not read anew, cannot change, nor what a source that cannot be asked now has."""
     if wanted["data_version"] != dry_run.data_digest:
         return [f"data (it was planned on {str(dry_run.data_digest)[:HEX]})"]
     if dry_run.data_version != data.LATEST:
         return []
+    if written := await _written_since(applied, dry_run):
+        return written
     since = (DataVersion.model == applied.model) & (DataVersion.created_at > dry_run.finished_at)
     if await session.scalar(select(exists().where(since))):
         return ["data (a newer data version was taken)"]
@@ -155,6 +158,11 @@ async def _changed_data(
     except RefitError:
         return []
     return [f"data ({new} new rows)"] if new else []
+
+
+async def _written_since(applied: Applied, dry_run: TrainingJob) -> list[str]:
+    before, now = dry_run.source_marks or {}, await data.marks_of(applied.definition)
+    return [f"{n} (its files were written since)" for n in sorted(before) if now.get(n, before[n]) != before[n]]
 
 
 def unknown(applied: Applied, wanted: Mapping[str, Any], token: str) -> Check:

@@ -1,5 +1,6 @@
 """A costly training begins only where somebody has read its plan, and only as it was planned."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.auth.roles import Principal, Role
 from app.auth.service import create_key
+from app.data import service as data
 from app.definitions.service import resolve_model
 from app.definitions.tables import ModelType
 from app.errors import RefitError, Refused
@@ -203,3 +205,27 @@ async def test_a_token_is_told_to_who_may_trigger_and_not_to_a_viewer(
             for poll in ({}, {"If-None-Match": '"old"'}, {"If-None-Match": '"old"'}):
                 answer = await client.get(path, headers=headers | poll)
                 assert (answer.status_code, token in answer.text) == (200, is_told)
+
+
+@pytest.mark.parametrize("rewritten", ["data", "preferences"])
+async def test_a_token_dies_with_files_that_were_written_since_though_their_rows_are_as_many(
+    session: AsyncSession, config: Settings, tmp_path: Path, rewritten: str
+) -> None:
+    chat = {"chat": {"prompt": "question", "completion": "answer"}}
+    pairs = {"chat": {"prompt": "question", "chosen": "better", "rejected": "worse"}}
+    sources = {name: {"source": "file", "path": f"{tmp_path}/{name}.jsonl"} for name in ("data", "preferences")}
+    rows = "".join(f'{{"question": "{n}?", "answer": "yes", "better": "a", "worse": "b"}}\n' for n in range(2))
+    for name in sources:
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+    await define_costly(session, data=sources["data"] | chat, preference={"data": sources["preferences"] | pairs})
+    plan = await planned(session, allowing(config))
+    definition = (await resolve_model(session, "assistant")).definition
+    plan.source_marks = await data.marks_of(definition)
+    assert set(plan.source_marks) == set(sources)
+    await session.flush()
+    (tmp_path / f"{rewritten}.jsonl").write_text(rows.replace("yes", "nay"))
+    stale = await refused(session, allowing(config), confirm=plan.confirmation)
+    assert (stale.code, f"{rewritten} (its files were written since)" in stale.message) == ("confirmation_stale", True)
+    (tmp_path / f"{rewritten}.jsonl").unlink()
+    stays = await trigger(session, allowing(config), "assistant", confirm=plan.confirmation)
+    assert stays.data_version == DIGEST
