@@ -79,7 +79,7 @@ def evaluated(store: Path, inputs: Inputs, run: Run, candidate: Candidate, manif
     mine, theirs = _both(store, inputs, run, manifest.digest, asked)
     contest = Contest(mine.measured, theirs.measured if isinstance(theirs, Scores) else theirs)
     report = judge(contest, asked.beside, inputs.definition.gate, seed=run.seed, seen=known, **_bound(inputs))
-    corpus = corpus_of(contest, inputs.definition.gate, run.seed)
+    corpus = corpus_of(contest, inputs.definition.gate, run.seed, report.criteria)
     evaluation = Evaluation(
         model=inputs.job.model,
         artifact=manifest.digest,

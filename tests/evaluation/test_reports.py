@@ -39,7 +39,7 @@ def evaluation(model: str = "tutor", rows: int = 3) -> Evaluation:
     )  # fmt: skip
     gate = GateReport(
         verdict="fail", mode="point", incumbent=2, data_version="d" * 64, rows=rows, rows_per_class={},
-        criteria=[criterion], reason="token_f1: a loss.",
+        criteria=[criterion], reason="token_f1: a loss.", confidence=0.98,
     )  # fmt: skip
 
     def answered(f1: float) -> Answered:
@@ -127,6 +127,7 @@ async def test_the_report_makes_no_markup_of_what_models_and_users_wrote(
     assert told.text.startswith("# tutor v1: evaluation\n\n**fail**: token\\_f1: a loss.")
     assert "| token\\_f1 | 0.5 | 0.75 | -0.25 | -0.5 to -0.0625 | 3 | \\>= incumbent - 0.01 | fail |" in told.text
     assert "0.5 | 0.25 to 0.75 | 0.75" in told.text
+    assert told.text.count("98 %") == 3
     assert "<script>" not in told.text
     assert "\n# not" not in told.text
     same = EvaluationView.of(evaluation(), version, 1, 1, 20)

@@ -303,7 +303,7 @@ async def test_release_notes_tell_figures_people_and_limits(
         await version(session, config, "fraud")
         await trigger(session, config, "fraud", reason="new counselling transcripts")
         told = candidate() | {"details": details}
-        told["gate"]["criteria"] = [criterion]
+        told["gate"] |= {"criteria": [criterion], "confidence": 0.98}
         await state.complete(session, await claim(session), told)
     await say(people["carol"], digest, notes="# kinder", preferences={f"{3:016x}": "tie"})
     notes = (await people["viewer"].get(f"{PATH}/release-notes")).json()
@@ -314,6 +314,7 @@ async def test_release_notes_tell_figures_people_and_limits(
     ]
     assert (notes["metrics"]["bleu"], notes["reviewers"]["preferences"]["tie"]) == (0.4, 1)
     assert notes["approvals"]["triggered_by"].startswith("alice")
+    assert notes["deltas"]["confidence_of_intervals"] == 0.98
     shown = (await people["viewer"].get(f"{PATH}/release-notes", params={"format": "md"})).text
     assert all(f"## {title}" in shown for title in ("Data version", "Metrics", "Known limitations", "Who"))
     assert "\\# kinder" in shown
