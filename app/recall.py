@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from app.auth.requires import authenticate
-from app.auth.roles import Role
+from app.auth.roles import Principal, Role
 from app.express import Answer
 from app.http import Headers, header
 from app.news import News, Topic
@@ -104,9 +104,10 @@ class Memory:
         return told
 
 
-def key_of(scope: Scope) -> str:
-    """What a poll is remembered by: its path and its query, as they were written."""
-    return f"{scope['path']}?{str(scope['query_string'], 'latin-1')}"
+def key_of(scope: Scope, reader: Principal) -> str:
+    """What a poll is remembered by: its path and its query, as they were written, and whether it may be told what only
+    trainers are."""
+    return f"{reader.may(Role.TRAINER)} {scope['path']}?{str(scope['query_string'], 'latin-1')}"
 
 
 async def answer_poll(scope: Scope, _: Receive) -> Answer | None:
@@ -114,8 +115,8 @@ async def answer_poll(scope: Scope, _: Receive) -> Answer | None:
     known = header(scope, b"if-none-match")
     if not known:
         return None
-    await authenticate(scope, Role.VIEWER)
-    told = await scope["app"].state.memory.poll(key_of(scope))
+    reader = await authenticate(scope, Role.VIEWER)
+    told = await scope["app"].state.memory.poll(key_of(scope, reader))
     return None if told is None else _answer_to(known, told)
 
 

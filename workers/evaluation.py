@@ -7,6 +7,7 @@
 A version never comes without a verdict: where the definition has switched `evaluate` off, it is inconclusive.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -36,6 +37,7 @@ from workers.pipeline import Candidate, PipelineError, Run
 
 # Of the stage: the candidate's answers, the incumbent's, and what judges say of both.
 SHARES = (0.45, 0.45, 0.1)
+SALT_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def evaluated(store: Path, inputs: Inputs, run: Run, candidate: Candidate, manif
     mine, theirs = _both(store, inputs, run, manifest.digest, asked)
     contest = Contest(mine.measured, theirs.measured if isinstance(theirs, Scores) else theirs)
     report = judge(contest, asked.beside, inputs.definition.gate, seed=run.seed, seen=known, **_bound(inputs))
-    corpus = corpus_of(contest, inputs.definition.gate, run.seed)
+    corpus = corpus_of(contest, inputs.definition.gate, run.seed, report.criteria)
     evaluation = Evaluation(
         model=inputs.job.model,
         artifact=manifest.digest,
@@ -88,6 +90,7 @@ def evaluated(store: Path, inputs: Inputs, run: Run, candidate: Candidate, manif
         gate=report,
         judges={name: _told_of(each) for name, each in run.params.evaluate.judges.items()},
         notes=_notes(run, mine, theirs, known),
+        salt=secrets.token_hex(SALT_BYTES),
     )
     return _figures(candidate, report, corpus) | {"evaluation": kept.keep(store, evaluation)}
 

@@ -70,15 +70,22 @@ async def take_inputs(
     progress = Progress(pipeline.stages, tell, labels=job.labelling is not None)
     progress("stage", name="snapshot", state="started")
     definition = (await load(session, job.model, job.definition_revision)).definition
+    # Before it is read: what is written meanwhile is not what was planned on.
+    reads = job.data_digest is None and job.data_version == data.LATEST
+    marks = await data.marks_of(definition) if reads else {}
     version = await _data_version(session, store, job, definition, progress)
     slots = await session.get_one(ModelSlots, job.model)
     base = await base_of(session, job, slots)
-    tell({"kind": "figures", "data_digest": version.digest, "base": base.number if base else None})
+    tell(
+        {"kind": "figures", "data_digest": version.digest, "base": base.number if base else None}
+        | _marked(marks, "data")
+    )
     snapshot = snapshots.load(store, version, definition)
     await _require_new_samples(session, job, definition, snapshot)
     preference = await preferred(session, store, job, definition, pipeline, snapshot, progress)
     if preference is not None:
-        tell({"kind": "figures", "preference_digest": preference.version.digest})
+        digest = preference.version.digest
+        tell({"kind": "figures", "preference_digest": digest} | _marked(marks, "data", "preferences"))
     incumbent = await session.get_one(ModelVersion, (job.model, slots.active)) if slots.active else None
     theirs = await learnt_from(session, incumbent) if incumbent else []
     bases = await learnt_from(session, base) if base else []
@@ -86,6 +93,11 @@ async def take_inputs(
     progress("stage", name="snapshot", state="finished")
     inputs = Inputs(job, definition, version, snapshot, incumbent, theirs, base, bases, preference)
     return inputs, pipeline, progress
+
+
+def _marked(marks: dict[str, str], *names: str) -> dict[str, Any]:
+    kept = {name: marks[name] for name in names if name in marks}
+    return {"source_marks": kept} if kept else {}
 
 
 async def _data_version(

@@ -44,7 +44,8 @@ def _show(found: Json) -> None:
     show_gate(found["gate"])
     if found["corpus"]:
         click.echo()
-        headers = ("metric", "candidate", "95 %", "incumbent", "delta", "95 %")
+        level = "interval" if found["gate"].get("confidence") is None else f"{100 * found['gate']['confidence']:g} %"
+        headers = ("metric", "candidate", level, "incumbent", "delta", level)
         table(headers, [_figures(name, told) for name, told in found["corpus"].items()])
     for row in found["rows"]:
         click.echo(f"\n{printable(row['messages'][-1]['content'])}")

@@ -127,6 +127,17 @@ async def count_new(
     return found if trained is None or same_time else max(0, found - trained.rows)
 
 
+async def marks_of(definition: Definition) -> dict[str, str]:
+    """What the sources of `data` and of `preferences` look like now, as far as they can tell without being read."""
+    options = {"data": definition.data} | ({"preferences": definition.preference.data} if definition.preference else {})
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            found = {name: await sources.mark_of(each) for name, each in options.items()}
+    except TimeoutError:
+        return {}
+    return {name: mark for name, mark in found.items() if mark is not None}
+
+
 async def post_samples(session: AsyncSession, applied: Applied, rows: Sequence[dict[str, Any]]) -> SamplesAccepted:
     """Keeps all rows or none. Raises Invalid naming each bad row and column."""
     data = applied.definition.data

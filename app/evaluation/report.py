@@ -9,8 +9,8 @@ from app.evaluation.schemas import Answered, EvaluationView, Row
 from app.gate.report import CriterionResult
 from app.records.markdown import text
 
-CRITERIA = ("criterion", "candidate", "incumbent", "delta", "interval", "rows", "requirement", "verdict")
-FIGURES = ("metric", "candidate", "95 %", "incumbent", "delta", "95 %")
+CRITERIA = ("criterion", "candidate", "incumbent", "delta", "{level}", "rows", "requirement", "verdict")
+FIGURES = ("metric", "candidate", "{level}", "incumbent", "delta", "{level}")
 
 
 def markdown(view: EvaluationView) -> str:
@@ -24,9 +24,12 @@ def markdown(view: EvaluationView) -> str:
         f"{asked}, against {against} (mode {view.gate.mode}).",
     ]
     if view.gate.criteria:
-        parts += ["## Criteria", _table(CRITERIA, map(_criterion, view.gate.criteria))]
+        parts += ["## Criteria", _table(_headers(CRITERIA, view), map(_criterion, view.gate.criteria))]
     if view.corpus:
-        parts += ["## Figures", _table(FIGURES, (_figures(name, told) for name, told in view.corpus.items()))]
+        parts += [
+            "## Figures",
+            _table(_headers(FIGURES, view), (_figures(name, told) for name, told in view.corpus.items())),
+        ]
     if view.judges:
         told = [[name, judge["model"], judge["rubric"]] for name, judge in view.judges.items()]
         parts += ["## Judges", _table(("score", "model", "rubric"), told)]
@@ -35,6 +38,12 @@ def markdown(view: EvaluationView) -> str:
     if view.rows:
         parts += [f"## Answers, worst first: {len(view.rows)} of {view.rows_answered}", *map(_row, view.rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _headers(names: Sequence[str], view: EvaluationView) -> list[str]:
+    """With the level of the intervals."""
+    level = "interval" if view.gate.confidence is None else f"{100 * view.gate.confidence:g} %"
+    return [name.format(level=level) for name in names]
 
 
 def _criterion(found: CriterionResult) -> list[object]:

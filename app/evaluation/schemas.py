@@ -32,7 +32,7 @@ class Row(Strict):
     beside: dict[str, Any] = Field(default_factory=dict)
 
 
-class Evaluation(Strict):
+class Findings(Strict):
     """What was asked of a candidate and of the incumbent, number `incumbent`; None: no version was active.
 
     `corpus` are the figures of all rows together, by metric: {candidate, incumbent}.
@@ -49,7 +49,17 @@ class Evaluation(Strict):
     notes: list[str] = Field(default_factory=list, description="what could not be measured, and why")
 
 
-class EvaluationView(Evaluation):
+class Evaluation(Findings):
+    """As it is kept. `salt` decides which answer is A on the sheet that people read blind: nobody is shown it."""
+
+    salt: str = ""
+
+    @property
+    def findings(self) -> Findings:
+        return Findings(**{name: getattr(self, name) for name in Findings.model_fields})
+
+
+class EvaluationView(Findings):
     """An evaluation as it is read. `rows` are at most `samples` of `rows_answered`, with what is worst first: where the
     candidate fell farthest behind the incumbent, or scored least."""
 
@@ -60,7 +70,7 @@ class EvaluationView(Evaluation):
 
     @classmethod
     def of(cls, found: Evaluation, digest: str, job_id: int, version: int | None, samples: int) -> Self:
-        told = {name: getattr(found, name) for name in Evaluation.model_fields}
+        told = {name: getattr(found, name) for name in Findings.model_fields}
         told["rows"] = sorted(found.rows, key=_standing)[:samples]
         return cls(**told, digest=digest, job_id=job_id, version=version, rows_answered=len(found.rows))
 

@@ -129,6 +129,7 @@ def judge(
         rows_per_class=rows_per_class,
         criteria=results,
         reason=reason,
+        confidence=gate.confidence,
         excluded=seen.counts(),
         leak_check="unknown" if seen.unknown else "done",
         leak_reason=seen.unknown,

@@ -56,6 +56,7 @@ class GateReport(Strict):
     rows_per_class: dict[str, int]
     criteria: list[CriterionResult]
     reason: str
+    confidence: float | None = Field(None, description="of every interval in it; null: kept before this was told")
     excluded: dict[str, int | None] = Field(default_factory=dict)
     leak_check: Literal["done", "unknown"] = "unknown"
     leak_reason: str | None = None

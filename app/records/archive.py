@@ -4,7 +4,8 @@
     job-12/definition.json          the revision that it ran with, secrets masked
     job-12/events.jsonl             all that was recorded of the job
     job-12/logs.jsonl, metrics.jsonl
-    job-12/evaluation.json, .md     of a language model: every answer with its scores, and the report with the worst
+    job-12/evaluation.json, .md     of a language model: every answer with its scores, and the report with the worst;
+                                    not the salt of the blind sheet, so it is not the file that has the digest
     job-12/SHA256SUMS               as `sha256sum -c` reads it
 
 The same job gives the same bytes, but for what has happened since. The prompts of an evaluation are rows of the data:
@@ -31,7 +32,7 @@ from app.definitions.service import load
 from app.errors import NotFound
 from app.evaluation import kept
 from app.evaluation.report import markdown as markdown_of
-from app.evaluation.schemas import SAMPLES, Evaluation, EvaluationView
+from app.evaluation.schemas import SAMPLES, EvaluationView
 from app.events.tables import Event
 from app.records.markdown import markdown
 from app.records.service import change_record
@@ -75,16 +76,15 @@ async def archive(session: AsyncSession, store: Path, job_id: int, *, rows: bool
 
 
 def _evaluation(store: Path, digest: str | None, job_id: int, version: int | None) -> dict[str, bytes]:
-    """Its file as it lies in the store, and as people read it; nothing where there is none, or it has gone."""
+    """What its file says but the salt, and as people read it; nothing where there is none, or it has gone."""
     if digest is None:
         return {}
     try:
-        content = kept.content_of(store, digest)
+        found = kept.read(store, digest)
     except NotFound:
         return {}
-    found = Evaluation.model_validate_json(content)
     report = markdown_of(EvaluationView.of(found, digest, job_id, version, SAMPLES))
-    return {"evaluation.json": content, "evaluation.md": report.encode()}
+    return {"evaluation.json": found.findings.model_dump_json().encode(), "evaluation.md": report.encode()}
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:

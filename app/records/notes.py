@@ -94,7 +94,8 @@ def _deltas(version: ModelVersion) -> Json | None:
     named = ("name", "slice", "verdict", "candidate", "incumbent", "delta", "interval", "n", "requirement")
     criteria = [{name: each.get(name) for name in named} for each in version.gate.get("criteria", ())]
     told = [{name: value for name, value in each.items() if value is not None} for each in criteria]
-    return {"incumbent": version.incumbent, "criteria": told} if told else None
+    level = version.gate.get("confidence")
+    return {"incumbent": version.incumbent, "confidence_of_intervals": level, "criteria": told} if told else None
 
 
 def _reviewers(standing: Standing) -> Json | None:
@@ -141,6 +142,7 @@ async def _who(session: AsyncSession, job: TrainingJob, standing: Standing) -> J
     planned = await session.get(TrainingJob, job.confirms) if job.confirms else None
     return {
         "triggered_by": job.actor,
+        "made_by": list(standing.made_by),
         "trigger": job.trigger,
         "reason": job.reason,
         "planned_by": planned.actor if planned else None,

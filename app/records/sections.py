@@ -114,11 +114,11 @@ async def signoffs_of(session: AsyncSession, job: TrainingJob) -> Json | None:
     if version is None:
         return None
     standing = await standing_of(session, version)
-    if not words and not standing.asked.count:
+    if not words and not standing.required:
         return None
     named = ("at", "reviewer", "verdict", "notes", "evaluation")
     said = [{name: getattr(w, name) for name in named} | {"preferred": preferred(w.preferences)} for w in words]
-    asked = {"required": standing.asked.count, "role": standing.asked.role, "missing": standing.missing}
+    asked = {"required": standing.required, "role": standing.role, "missing": standing.missing}
     return {"state": standing.state} | asked | {"signoffs": said}
 
 

@@ -39,11 +39,12 @@ IfMatch = Annotated[str | None, Header(description="the ETag of GET /model/slots
 
 @router.get("/slots", response_model=SlotsView)
 async def show_slots(
-    request: Request, _: Viewer, model: ModelName | None = None, if_none_match: IfNoneMatch = None
+    request: Request, reader: Viewer, model: ModelName | None = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """ETag is the revision and what the replicas hold; polls with `If-None-Match` are answered from memory."""
     read = partial(_read, request.app.state.sessions, model)
-    told = await (request.app.state.memory.recall(recall.key_of(request.scope), read) if if_none_match else read())
+    key = recall.key_of(request.scope, reader)
+    told = await (request.app.state.memory.recall(key, read) if if_none_match else read())
     return recall.response(told, if_none_match)
 
 

@@ -32,7 +32,8 @@ async def sign_off(
     model: Model, number: Number, body: SignoffRequest, request: Request, session: Session, reviewer: Viewer
 ) -> StandingView:
     """A reviewer's word on a version, and where its sign-off stands now. Needs the role of the definition's
-    `signoff.role`; each may say more than one, and the last one counts."""
+    `signoff.role`; each may say more than one, and the last one counts. The first one fixes the preferences: they are
+    given blind, once."""
     async with session.begin():
         found = await service.sign(session, request.app.state.settings.store, model, number, body, reviewer)
         return _view(model, number, found)

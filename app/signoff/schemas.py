@@ -37,7 +37,7 @@ class SheetView(BaseModel):
 
 
 class SignoffRequest(Strict):
-    """`preferences` by prompt of the sheet; prompts may be left out."""
+    """`preferences` by prompt of the sheet; prompts may be left out. A later word may have other verdict and notes."""
 
     verdict: Literal["approve", "reject"]
     evaluation: Digest = Field(description="of the sheet that was read")
@@ -60,8 +60,9 @@ class WordView(BaseModel):
 
 
 class StandingView(BaseModel):
-    """`state`: approved, rejected, missing, or not_asked where the definition asks nobody. The last word of each
-    reviewer counts; `signoffs` has all of them, oldest first."""
+    """`state`: approved, rejected, missing, or not_asked where no definition asks anybody. The version is held to those
+    that it was made with and to the one in force: `required` and `role` are the most that any asks for, `missing` is
+    what lacks of each. The last word of each reviewer counts; `signoffs` has all of them, oldest first."""
 
     model: str
     version: int
@@ -71,6 +72,9 @@ class StandingView(BaseModel):
     role: str
     evaluation: str | None
     triggered_by: str
+    made_by: list[str] = Field(
+        description="who triggered its job, those that it goes on from, and dry runs: never the only ones to approve"
+    )
     approvals: list[str]
     rejections: list[str]
     signoffs: list[WordView]
@@ -82,10 +86,11 @@ class StandingView(BaseModel):
             version=version,
             state=standing.state,
             missing=standing.missing,
-            required=standing.asked.count,
-            role=standing.asked.role,
+            required=standing.required,
+            role=standing.role,
             evaluation=standing.evaluation,
             triggered_by=standing.triggered_by,
+            made_by=list(standing.made_by),
             approvals=[word.reviewer for word in standing.approvals],
             rejections=[word.reviewer for word in standing.rejections],
             signoffs=words,

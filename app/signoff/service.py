@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.roles import Principal, Role
@@ -18,7 +18,7 @@ from app.registry.swap import get_version
 from app.registry.tables import ModelVersion
 from app.signoff.schemas import SheetView, SignoffRequest
 from app.signoff.sheet import items_of, resolved
-from app.signoff.standing import NOBODY_ASKED, Standing, standing_of, words_on
+from app.signoff.standing import NOTHING_ASKED, Standing, asked_of, lowest_role, standing_of, words_on
 from app.signoff.tables import SignOff
 
 HAPPENED = {"approve": "signoff.approved", "reject": "signoff.rejected"}
@@ -26,8 +26,8 @@ HAPPENED = {"approve": "signoff.approved", "reject": "signoff.rejected"}
 
 async def sheet_of(session: AsyncSession, store: Path, model: str, number: int) -> SheetView:
     """Raises NotFound `version_not_found`, `no_evaluation`, `evaluation_not_found`."""
-    asked = await _asked(session, model)
-    version = await get_version(session, model, number)
+    version = await _version(session, model, number)
+    asked = _of_the_sheet(await asked_of(session, version))
     evaluation, digest = await _evaluation(store, version)
     return SheetView(
         model=model,
@@ -44,18 +44,14 @@ async def sign(
 ) -> tuple[Standing, Sequence[SignOff]]:
     """Records a word, and where the sign-off stands now.
 
-    Raises Forbidden without the role that the definition asks for, Refused `evaluation_outdated`, Invalid for what is
-    not on the sheet, and what `sheet_of` raises.
+    Preferences are given once, blind: a later word keeps those of the reviewer's first. Raises Forbidden without the
+    role that the definition asks for, Refused `evaluation_outdated`, `preferences_fixed`, Invalid for what is not on
+    the sheet, and what `sheet_of` raises.
     """
-    asked = await _asked(session, model)
-    version = await get_version(session, model, number)
+    version = await _version(session, model, number)
+    asked = await asked_of(session, version)
     evaluation, digest = await _evaluation(store, version)
-    if not reviewer.may(Role(asked.role)):
-        raise Forbidden(
-            f"A sign-off of {model} needs the role {asked.role}; the key {reviewer.id} has "
-            f"{', '.join(sorted(reviewer.roles))}.",
-            remedy="The definition's signoff.role says who signs off.",
-        )
+    _check_role(model, asked, reviewer)
     if said.evaluation != digest:
         raise Refused(
             f"What was read is not the evaluation that version {number} of {model} has.",
@@ -63,7 +59,8 @@ async def sign(
             remedy=f"Read it anew: refit sheet {model} {number}.",
             evaluation=digest,
         )
-    preferences = resolved(said.preferences, items_of(evaluation, digest, asked), digest)
+    preferences = resolved(said.preferences, evaluation, digest, _of_the_sheet(asked))
+    preferences = await _given_once(session, preferences, digest, reviewer)
     values = {
         "model": model,
         "version": number,
@@ -79,11 +76,47 @@ async def sign(
     return await _told(session, version, said, str(reviewer), preferences)
 
 
+async def _given_once(
+    session: AsyncSession, preferences: dict[str, str], digest: str, reviewer: Principal
+) -> dict[str, str]:
+    """Those of the reviewer's first word: the answer to it has told whose answers they were.
+
+    Raises Refused `preferences_fixed` for others than those.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"signoff:{digest}:{reviewer.id}"))))
+    of_reviewer = (SignOff.evaluation == digest) & (SignOff.principal == reviewer.id)
+    first: dict[str, str] | None = await session.scalar(
+        select(SignOff.preferences).where(of_reviewer).order_by(SignOff.id).limit(1)
+    )
+    if first is None:
+        return preferences
+    if preferences and preferences != first:
+        raise Refused(
+            "Your first word on these answers has told you whose they are: your preferences stay those that it had.",
+            code="preferences_fixed",
+            remedy="Leave preferences out, or send the same; verdict and notes may be others.",
+        )
+    return first
+
+
 async def standing(session: AsyncSession, model: str, number: int) -> tuple[Standing, Sequence[SignOff]]:
     """Where the sign-off of a version stands, and every word on it, oldest first."""
-    await load(session, model)
-    version = await get_version(session, model, number)
+    version = await _version(session, model, number)
     return await standing_of(session, version), await words_on(session, model, number)
+
+
+async def _version(session: AsyncSession, model: str, number: int) -> ModelVersion:
+    await load(session, model)
+    return await get_version(session, model, number)
+
+
+def _check_role(model: str, asked: Sequence[Signoff], reviewer: Principal) -> None:
+    if not reviewer.may(Role(needed := lowest_role(asked))):
+        raise Forbidden(
+            f"A sign-off of {model} needs the role {needed}; the key {reviewer.id} has "
+            f"{', '.join(sorted(reviewer.roles))}.",
+            remedy="The definition's signoff.role says who signs off.",
+        )
 
 
 async def _told(
@@ -105,8 +138,9 @@ async def _told(
     return found, await words_on(session, version.model, version.number)
 
 
-async def _asked(session: AsyncSession, model: str) -> Signoff:
-    return (await load(session, model)).definition.signoff or NOBODY_ASKED
+def _of_the_sheet(asked: Sequence[Signoff]) -> Signoff:
+    """As it was promised when the version was made: it stays the same, whatever is applied later."""
+    return asked[0] if asked else NOTHING_ASKED
 
 
 async def _evaluation(store: Path, version: ModelVersion) -> tuple[Evaluation, str]:

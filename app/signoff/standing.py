@@ -1,12 +1,14 @@
 """Where the sign-off of a version stands: who has approved and rejected it, and what is missing before its reload.
 
-The last word of each reviewer counts, on the evaluation that the version has now. Whoever triggered its training may
-approve it too, but is never the only one. The definition that is in force says how many, and by which role. Who is who
-is told by the id of their key.
+The last word of each reviewer counts, on the evaluation that the version has now. How many are asked for, and by which
+role, is said by the definitions that its jobs were made with and by the one that is in force: each must be met, so what
+was promised when it was trained cannot be lifted afterwards. Whoever had a hand in its making (triggered its job, one
+that this goes on from, or the dry run that was confirmed) may approve it too, but is never the only one. Who is who is
+told by the id of their key.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,10 +23,11 @@ from app.definitions.service import load
 from app.errors import Refused
 from app.registry.tables import ModelVersion
 from app.signoff.tables import SignOff
+from app.training.chain import chain_of
 from app.training.tables import TrainingJob
 
-# Where the definition says nothing, nobody has to be asked, and whoever may operate can still say a word.
-NOBODY_ASKED = Signoff(count=0)
+# Where no definition says anything, nobody has to be asked, and whoever may operate can still say a word.
+NOTHING_ASKED = Signoff(count=0)
 WITHOUT_KEYS = (
     f"whoever calls under REFIT_AUTH=off is one and the same, {NOBODY}: take REFIT_AUTH=off away, and let everybody "
     "sign with a key of their own, from refit keys create NAME --role operator"
@@ -34,16 +37,29 @@ ACTOR = re.compile(r"\(([^()]*)\)$")
 
 @dataclass(frozen=True)
 class Standing:
-    """`words` are the last ones of each reviewer. `missing` says in sentences what a reload still waits for."""
+    """`words` are the last ones of each reviewer. `missing` says in sentences what a reload still waits for.
 
-    asked: Signoff
+    `made_by` are the actors of all jobs that it goes back to, `triggered_by` is that of its own.
+    """
+
+    asked: Sequence[Signoff]
     evaluation: str | None
     triggered_by: str
+    made_by: Sequence[str]
     words: Sequence[SignOff]
 
     @property
+    def required(self) -> int:
+        return max((asked.count for asked in self.asked), default=0)
+
+    @property
+    def role(self) -> str:
+        """The highest that is asked for."""
+        return max((asked.role for asked in self.asked), key=_rank, default=NOTHING_ASKED.role)
+
+    @property
     def approvals(self) -> list[SignOff]:
-        return [word for word in self.words if word.verdict == "approve" and _has(word, self.asked.role)]
+        return [word for word in self._approving if _has(word, lowest_role(self.asked))]
 
     @property
     def rejections(self) -> list[SignOff]:
@@ -51,31 +67,42 @@ class Standing:
 
     @property
     def missing(self) -> list[str]:
-        if not self.asked.count:
+        if not self.required:
             return []
         if self.evaluation is None:
             return ["it has no evaluation that people could read"]
-        short = self.asked.count - len(self.approvals)
-        told = [f"{short} more of {self.asked.count} approvals by the role {self.asked.role}"] if short > 0 else []
-        others = [word for word in self.approvals if word.principal != id_of(self.triggered_by)]
-        told += [] if others else [f"an approval by somebody else than {self.triggered_by}, who triggered it"]
+        told = list(dict.fromkeys(part for asked in self.asked if asked.count for part in self._missing_of(asked)))
         return [*told, WITHOUT_KEYS] if told and self._is_by_nobody_in_particular else told
-
-    @property
-    def _is_by_nobody_in_particular(self) -> bool:
-        return NOBODY.id in (id_of(self.triggered_by), *(word.principal for word in self.words))
 
     @property
     def state(self) -> Literal["approved", "rejected", "missing", "not_asked"]:
         """approved, rejected, missing, or not_asked."""
         if self.rejections:
             return "rejected"
-        return "missing" if self.missing else "approved" if self.asked.count else "not_asked"
+        return "missing" if self.missing else "approved" if self.required else "not_asked"
+
+    @property
+    def _approving(self) -> list[SignOff]:
+        return [word for word in self.words if word.verdict == "approve"]
+
+    def _missing_of(self, asked: Signoff) -> Iterator[str]:
+        found = [word for word in self._approving if _has(word, asked.role)]
+        if (short := asked.count - len(found)) > 0:
+            yield f"{short} more of {asked.count} approvals by the role {asked.role}"
+        if {word.principal for word in found} <= {id_of(actor) for actor in self.made_by}:
+            yield f"an approval by somebody else than {', '.join(self.made_by)}, who {self._did}"
+
+    @property
+    def _did(self) -> str:
+        return "triggered it" if len(self.made_by) == 1 else "triggered or planned what it was made of"
+
+    @property
+    def _is_by_nobody_in_particular(self) -> bool:
+        return NOBODY.id in (*map(id_of, self.made_by), *(word.principal for word in self.words))
 
 
 async def standing_of(session: AsyncSession, version: ModelVersion) -> Standing:
-    asked = (await load(session, version.model)).definition.signoff or NOBODY_ASKED
-    job = await session.get_one(TrainingJob, version.job_id)
+    chain = await chain_of(session, version.job_id)
     evaluation = version.details.get("evaluation")
     last = (
         select(SignOff)
@@ -84,7 +111,21 @@ async def standing_of(session: AsyncSession, version: ModelVersion) -> Standing:
         .order_by(SignOff.principal, SignOff.id.desc())
     )
     words = (await session.scalars(last)).all() if evaluation else []
-    return Standing(asked, evaluation, job.actor, sorted(words, key=lambda word: word.id))
+    made_by = list(dict.fromkeys(job.actor for job in chain))
+    by_age = sorted(words, key=lambda word: word.id)
+    return Standing(await _asked(session, version.model, chain), evaluation, chain[0].actor, made_by, by_age)
+
+
+async def asked_of(session: AsyncSession, version: ModelVersion) -> Sequence[Signoff]:
+    """Every sign-off that the version is held to, what was promised when it was made first; none where nobody asks."""
+    return await _asked(session, version.model, await chain_of(session, version.job_id))
+
+
+async def _asked(session: AsyncSession, model: str, chain: Sequence[TrainingJob]) -> Sequence[Signoff]:
+    """A plan alone makes nothing: its definition promises nothing."""
+    revisions = dict.fromkeys(job.definition_revision for job in chain if not job.dry_run)
+    found = [(await load(session, model, revision)).definition.signoff for revision in (*revisions, None)]
+    return [each for place, each in enumerate(found) if each and each not in found[:place]]
 
 
 async def words_on(session: AsyncSession, model: str, number: int) -> Sequence[SignOff]:
@@ -119,6 +160,15 @@ def id_of(actor: str) -> str | None:
     """The key's id of an actor as records name it, `name (id)`; None for what Refit does by itself."""
     found = ACTOR.search(actor)
     return found[1] if found else None
+
+
+def lowest_role(asked: Sequence[Signoff]) -> str:
+    """Without it no word counts for anything."""
+    return min((each.role for each in asked), key=_rank, default=NOTHING_ASKED.role)
+
+
+def _rank(role: str) -> int:
+    return len(INCLUDES[Role(role)])
 
 
 def _has(word: SignOff, role: str) -> bool:

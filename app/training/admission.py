@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.roles import Principal
 from app.definitions.service import Applied
 from app.definitions.tables import ModelType
 from app.errors import Refused
@@ -55,21 +56,25 @@ async def admit(
     failed = [check for check in found if not check.passed and _binds(check, trigger)]
     blocking = [check for check in failed if not (forced and check.forceable)]
     if blocking:
-        raise Refused(
-            f"Training of {applied.model} is refused: {' '.join(check.message for check in blocking)}",
-            code=blocking[0].code,
-            remedy=blocking[0].remedy,
-            reasons=[check.figures() for check in blocking],
-        )
+        raise refusal(applied.model, blocking)
     return [check.figures() for check in failed]
 
 
-async def prospect(session: AsyncSession, settings: Settings, applied: Applied) -> Prospect:
-    """Every check with its figure, before anybody triggers."""
+def refusal(model: str, blocking: Sequence[Check]) -> Refused:
+    return Refused(
+        f"Training of {model} is refused: {' '.join(check.message for check in blocking)}",
+        code=blocking[0].code,
+        remedy=blocking[0].remedy,
+        reasons=[check.figures() for check in blocking],
+    )
+
+
+async def prospect(session: AsyncSession, settings: Settings, applied: Applied, reader: Principal) -> Prospect:
+    """Every check with its figure, before anybody triggers; a token is told to who may trigger."""
     found = await prerequisites.of_any_job(session, settings, applied, await open_jobs(session, applied.model))
     found += await prerequisites.of_training(session, applied, by_itself=True, counts_in_any_case=True)
     model_type = await session.get(ModelType, applied.definition.type)
-    found += await confirmation.shown(session, applied, model_type) if model_type else []
+    found += await confirmation.shown(session, applied, model_type, reader) if model_type else []
     failed = [check for check in found if not check.passed]
     by_hand, by_itself = ([c for c in failed if _binds(c, trigger)] for trigger in (MANUAL, "automatic"))
     return Prospect(applied.model, not by_hand, not by_itself, found)

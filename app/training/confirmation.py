@@ -2,18 +2,21 @@
 
 The token is `<job>-<12 hex digits>`: of the dry run, over the model, the definition's parts that a training depends on,
 the parameters, the strategy, the stages and the data versions. The training that brings it takes exactly that data.
-It dies when any of that changes: a parameter, the definition, a data version that was taken since, or rows that the
-source has got since, where it can be counted within two seconds. Rows that were changed in place, without more of them,
-are not seen here; they are not trained on either, for the training reads the data version and not the source. Of
-preferences only a newer data version counts: feedback comes in all the time.
+It dies when any of that changes: a parameter, the definition, a data version that was taken since, rows that the source
+has got since, where it can be counted within two seconds, or files that were written since, though their rows are as
+many. Of other sources rows that were changed in place, without more of them, are not seen here. They are not trained on
+either, for the training reads the data version and not the source. Of preferences only files count: feedback comes in
+all the time.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.roles import Principal, Role
 from app.data import service as data
 from app.data.tables import DataVersion
 from app.definitions.schemas import Definition
@@ -69,7 +72,7 @@ async def checks(
     return [_nobody_read()] if trigger != MANUAL else [_required(applied, wanted)]
 
 
-async def shown(session: AsyncSession, applied: Applied, model_type: ModelType) -> list[Check]:
+async def shown(session: AsyncSession, applied: Applied, model_type: ModelType, reader: Principal) -> list[Check]:
     """For who looks before they trigger: the token that would do now, if there is one."""
     if not is_asked(model_type, applied.definition) or applied.definition.strategy == "pull":
         return []
@@ -81,7 +84,8 @@ async def shown(session: AsyncSession, applied: Applied, model_type: ModelType) 
     if dry_run is None:
         return [_required(applied, wanted), _nobody_read()]
     wanted["data_version"] = dry_run.data_digest
-    return [await _holds(session, applied, wanted, str(dry_run.confirmation), dry_run), _nobody_read()]
+    found = await _holds(session, applied, wanted, str(dry_run.confirmation), dry_run)
+    return [_told_to(reader, found), _nobody_read()]
 
 
 def is_asked(model_type: ModelType, definition: Definition) -> bool:
@@ -100,12 +104,7 @@ async def _holds(
     session: AsyncSession, applied: Applied, wanted: Mapping[str, Any], token: str, dry_run: TrainingJob | None
 ) -> Check:
     if dry_run is None:
-        return _failed(
-            "confirmation_unknown",
-            f"No dry run of {applied.model} has given this token.",
-            f"Get one, and read its plan: {_command(applied, wanted)}.",
-            token,
-        )
+        return unknown(applied, wanted, token)
     changed = await _changed(session, applied, wanted, dry_run)
     if changed:
         return _failed(
@@ -121,6 +120,7 @@ async def _holds(
         required="the token of a dry run",
         message=f"Job {dry_run.id} has planned it.",
         remedy=f"Send it: refit trigger {applied.model} --confirm {token}.",
+        forceable=False,
         details={"job_id": dry_run.id},
     )
 
@@ -142,11 +142,13 @@ async def _changed(
 async def _changed_data(
     session: AsyncSession, applied: Applied, wanted: Mapping[str, Any], dry_run: TrainingJob
 ) -> list[str]:
-    """Rows that were named, not read anew, cannot change."""
+    """Rows that were named, not read anew, cannot change, nor what a source that cannot be asked now has."""
     if wanted["data_version"] != dry_run.data_digest:
         return [f"data (it was planned on {str(dry_run.data_digest)[:HEX]})"]
     if dry_run.data_version != data.LATEST:
         return []
+    if written := await _written_since(applied, dry_run):
+        return written
     since = (DataVersion.model == applied.model) & (DataVersion.created_at > dry_run.finished_at)
     if await session.scalar(select(exists().where(since))):
         return ["data (a newer data version was taken)"]
@@ -158,13 +160,34 @@ async def _changed_data(
     return [f"data ({new} new rows)"] if new else []
 
 
+async def _written_since(applied: Applied, dry_run: TrainingJob) -> list[str]:
+    before, now = dry_run.source_marks or {}, await data.marks_of(applied.definition)
+    return [f"{n} (its files were written since)" for n in sorted(before) if now.get(n, before[n]) != before[n]]
+
+
+def unknown(applied: Applied, wanted: Mapping[str, Any], token: str) -> Check:
+    return _failed(
+        "confirmation_unknown",
+        f"No dry run of {applied.model} has given this token.",
+        f"Get one, and read its plan: {_command(applied, wanted)}.",
+        token,
+    )
+
+
 def _required(applied: Applied, wanted: Mapping[str, Any]) -> Check:
     return _failed(
         "confirmation_required",
         f"A training of type {applied.definition.type} needs the token of a dry run.",
-        f"Read the plan first, it ends with the command that trains: {_command(applied, wanted)}.",
+        f"Read the plan first, it ends with the command that trains: {_command(applied, wanted)}. "
+        "Or let the definition say prerequisites.confirmation: false.",
         None,
     )
+
+
+def _told_to(reader: Principal, found: Check) -> Check:
+    if not found.passed or reader.may(Role.TRAINER):
+        return found
+    return replace(found, value=None, remedy="Whoever may trigger sees the token.")
 
 
 def _nobody_read() -> Check:
@@ -175,12 +198,15 @@ def _nobody_read() -> Check:
         required="the token of a dry run",
         message=NOBODY_READ,
         remedy="Trigger by hand, or let the definition say prerequisites.confirmation: false.",
+        forceable=False,
         binds="automatic",
     )
 
 
 def _failed(code: str, message: str, remedy: str, value: Any) -> Check:
-    return Check(code, passed=False, value=value, required="the token of a dry run", message=message, remedy=remedy)
+    """Nobody may pass over it by force: whoever wants no plan says so in the definition, where it is recorded."""
+    asked = "the token of a dry run"
+    return Check(code, passed=False, value=value, required=asked, message=message, remedy=remedy, forceable=False)
 
 
 def _command(applied: Applied, wanted: Mapping[str, Any]) -> str:

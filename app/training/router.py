@@ -74,14 +74,14 @@ async def trigger(
     else:
         response.status_code = 200
     response.headers["Location"] = f"/training/jobs/{triggered.job.id}"
-    job = JobView.of(triggered.job).model_dump()
+    job = JobView.of(triggered.job, principal).model_dump()
     return TriggerAnswer.model_validate(job | {"outcome": triggered.outcome, "warnings": warnings})
 
 
 @router.get("/status", response_model=JobView)
 async def status(
     request: Request,
-    _: Viewer,
+    reader: Viewer,
     model: ModelName | None = None,
     model_type: ModelName | None = None,
     job_id: Id | None = None,
@@ -94,21 +94,21 @@ async def status(
     many seconds.
     """
     memory, news = request.app.state.memory, request.app.state.news
-    read = partial(_read, request.app.state.sessions, model, model_type, job_id)
+    read = partial(_read, request.app.state.sessions, reader, model, model_type, job_id)
     if wait:
         told = await _wait(news, read, if_none_match, wait)
     else:
-        told = await (memory.recall(recall.key_of(request.scope), read) if if_none_match else read())
+        told = await (memory.recall(recall.key_of(request.scope, reader), read) if if_none_match else read())
     return recall.response(told, if_none_match)
 
 
 @router.get("/prerequisites")
 async def show_prerequisites(
-    request: Request, session: Session, _: Viewer, model: ModelName | None = None
+    request: Request, session: Session, reader: Viewer, model: ModelName | None = None
 ) -> PrerequisitesView:
     """Every check that a trigger would meet now, each with its figure, before anybody triggers."""
     applied = await resolve_model(session, model)
-    found = await admission.prospect(session, request.app.state.settings, applied)
+    found = await admission.prospect(session, request.app.state.settings, applied, reader)
     return PrerequisitesView.model_validate(found)
 
 
@@ -127,7 +127,7 @@ async def list_workers(session: Session, _: Viewer) -> list[WorkerView]:
 @router.get("/jobs")
 async def list_jobs(
     session: Session,
-    _: Viewer,
+    reader: Viewer,
     model: ModelName | None = None,
     status: Status | None = None,
     after: After | None = None,
@@ -135,13 +135,13 @@ async def list_jobs(
 ) -> Page[JobView]:
     """Newest first."""
     jobs = await service.list_jobs(session, model=model, status=status, after=after, limit=limit)
-    page = [JobView.of(job) for job in jobs[:limit]]
+    page = [JobView.of(job, reader) for job in jobs[:limit]]
     return Page(data=page, has_more=len(jobs) > limit, next=str(page[-1].job_id) if len(jobs) > limit else None)
 
 
 @router.get("/jobs/{job_id}")
-async def show_job(job_id: Id, session: Session, _: Viewer) -> JobView:
-    return JobView.of(await service.get_job(session, job_id))
+async def show_job(job_id: Id, session: Session, reader: Viewer) -> JobView:
+    return JobView.of(await service.get_job(session, job_id), reader)
 
 
 @router.get("/jobs/{job_id}/events", response_class=EventStream, responses={200: EVENTS})
@@ -149,12 +149,12 @@ async def stream_events(
     job_id: Id,
     request: Request,
     session: Session,
-    _: Viewer,
+    reader: Viewer,
     last_event_id: Annotated[int, Header(ge=0, le=2**63 - 1)] = 0,
 ) -> StreamingResponse:
     await service.get_job(session, job_id)
     await session.close()
-    stream = job_events(request.app.state.sessions, request.app.state.news, job_id, last_event_id)
+    stream = job_events(request.app.state.sessions, request.app.state.news, reader, job_id, last_event_id)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
@@ -183,7 +183,7 @@ async def cancel(job_id: Id, session: Session, principal: Trainer, body: CancelR
     """`cancelling` until the job's processes are gone, then `cancelled`; its checkpoint is kept."""
     async with session.begin():
         job = await service.cancel(session, job_id, principal, body.reason if body else None)
-    return JobView.of(job)
+    return JobView.of(job, principal)
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202)
@@ -193,11 +193,15 @@ async def resume(job_id: Id, request: Request, response: Response, session: Sess
         job = await service.resume(session, request.app.state.settings, job_id, principal)
     _ring(request, job)
     response.headers["Location"] = f"/training/jobs/{job.id}"
-    return JobView.of(job)
+    return JobView.of(job, principal)
 
 
 async def _read(
-    sessions: async_sessionmaker[AsyncSession], model: str | None, model_type: str | None, job_id: int | None
+    sessions: async_sessionmaker[AsyncSession],
+    reader: Principal,
+    model: str | None,
+    model_type: str | None,
+    job_id: int | None,
 ) -> Told:
     """In a transaction of its own: a call that waits holds no connection and no snapshot meanwhile."""
     async with sessions() as session:
@@ -206,7 +210,7 @@ async def _read(
             job = await service.latest_job(session, named)
         else:
             job = await service.get_job(session, job_id)
-        return Told.of(JobView.of(job), (CHANNEL, job.model))
+        return Told.of(JobView.of(job, reader), (CHANNEL, job.model))
 
 
 def _ended(told: Told) -> bool:

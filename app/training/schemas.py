@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.auth.roles import Principal, Role
 from app.definitions.schemas import Strategy
 from app.schemas import FreeJson, Id, ModelName, Reason, Strict
 from app.training.stages import PUBLISH, are_of_data
@@ -121,7 +122,9 @@ class JobView(BaseModel):
     note: str | None
     forced: bool
     overridden: list[Any] | None = Field(description="the checks that force passed over, with their figures")
-    confirmation: str | None = Field(description="of a dry run of a costly type: the token that confirms its plan")
+    confirmation: str | None = Field(
+        description="of a dry run of a costly type, for trainers: the token that confirms its plan"
+    )
     confirms: int | None = Field(description="the dry run whose plan it carries out")
     resumes: int | None = Field(description="the job whose checkpoints it goes on from")
     created_at: datetime
@@ -129,7 +132,7 @@ class JobView(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, job: TrainingJob) -> "JobView":
+    def of(cls, job: TrainingJob, reader: Principal) -> "JobView":
         same = {name: getattr(job, name) for name in cls.model_fields if hasattr(job, name)}
         state = JobState(job.state)
         told = {
@@ -143,6 +146,7 @@ class JobView(BaseModel):
             "priority": "high" if job.priority == PRIORITIES["high"] else "normal",
             "preference_version": job.preference_digest,
             "resumes": job.checkpoint_of,
+            "confirmation": job.confirmation if reader.may(Role.TRAINER) else None,
         }
         return cls.model_validate(same | told)
 

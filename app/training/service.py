@@ -16,7 +16,7 @@ from app.errors import Forbidden, Invalid, NotFound, Refused
 from app.events.record import record
 from app.settings import Settings
 from app.training import confirmation, state
-from app.training.admission import admit, open_jobs
+from app.training.admission import admit, open_jobs, refusal
 from app.training.checks import a_worker_for
 from app.training.equality import digest_of
 from app.training.schemas import TriggerRequest
@@ -66,6 +66,8 @@ async def trigger(
     equal = [job for job in already if job.equality == equality and job.cancel_requested_at is None]
     outcome: Outcome = "coalesced"
     job = equal[0] if equal else None
+    if job is not None and request.confirm is not None and wanted.dry_run is None:
+        raise refusal(applied.model, [confirmation.unknown(applied, wanted.columns, request.confirm)])
     if job is None:
         columns = await _admitted(session, settings, request, applied, model_type, wanted, already, trigger)
         outcome, job = "accepted", await _create(session, columns | {"because": because}, principal, trigger)

@@ -6,6 +6,7 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.auth.roles import Principal
 from app.events.tables import Event
 from app.news import News
 from app.training.schemas import JobView
@@ -18,7 +19,7 @@ LOOK_AGAIN_SECONDS = 1.0
 
 
 async def job_events(
-    sessions: async_sessionmaker[AsyncSession], news: News, job_id: int, after: int
+    sessions: async_sessionmaker[AsyncSession], news: News, reader: Principal, job_id: int, after: int
 ) -> AsyncIterator[bytes]:
     """Every event of the job after the id `after`, then each as it happens; ends with `event: end` when the job does.
 
@@ -28,7 +29,7 @@ async def job_events(
     quiet = 0.0
     while True:
         async with sessions() as session:
-            job = JobView.of(await get_job(session, job_id))
+            job = JobView.of(await get_job(session, job_id), reader)
             events = (
                 await session.scalars(
                     select(Event).where(Event.job_id == job_id, Event.id > after).order_by(Event.id).limit(500)

@@ -87,6 +87,9 @@ class TrainingJob(Base):
     # What it tells while it runs, and in the end
     data_digest: Mapped[str | None] = mapped_column(comment="the data version it really took")
     preference_digest: Mapped[str | None] = mapped_column(comment="the data version of preferences it really took")
+    source_marks: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="what the sources that it read looked like then: data, preferences"
+    )
     base: Mapped[int | None] = mapped_column(comment="the version that an incremental one starts from")
     stage: Mapped[str | None]
     progress: Mapped[float] = mapped_column(server_default=text("0"))

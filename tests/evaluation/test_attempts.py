@@ -38,6 +38,7 @@ async def test_what_is_judged_are_the_published_files_and_every_answer_is_kept(t
     evaluation = kept.read(tmp_path, version["details"]["evaluation"])
     assert found["evaluation"] == version["details"]["evaluation"]
     assert (evaluation.artifact, evaluation.incumbent) == (version["artifact"], None)
+    assert len(evaluation.salt) == 64
     holdout = snapshots.load(tmp_path, tutor.version, tutor.definition)
     assert len(evaluation.rows) == holdout.split.to_pylist().count("holdout") > 20
     right = [row.candidate.text == row.reference for row in evaluation.rows]

@@ -112,6 +112,20 @@ def test_every_metric_is_told_with_intervals_whether_or_not_the_gate_asks() -> N
     figures = {name: figure for name, figure in told.items() if figure is not None}
     assert figures["low"] < figures["candidate"] < figures["high"]
     assert figures["delta_low"] < figures["delta"] < figures["delta_high"]
+    wide = corpus_of(Contest(mine, theirs), Gate(confidence=0.999), 1)["token_f1"]["delta_low"]
+    assert wide is not None
+    assert wide < figures["delta_low"]
     alone = corpus_of(Contest(mine, "cannot be loaded"), Gate(), 1)["token_f1"]
     assert alone["candidate"] == told["candidate"]
     assert (alone["incumbent"], alone["delta"]) == (None, None)
+
+
+def test_of_one_difference_there_is_one_interval_and_its_level_is_told() -> None:
+    rng = np.random.default_rng(4)
+    mine, theirs = measured(rng.random(ROWS)), measured(rng.random(ROWS))
+    report = judged(mine, theirs, criteria={"token_f1": {"max_drop": 0.5}}, confidence=0.9)
+    [criterion] = [c for c in report.criteria if c.name == "token_f1"]
+    # Another seed: what was drawn once is taken, not drawn again.
+    told = corpus_of(Contest(mine, theirs), Gate(confidence=0.9), 2, report.criteria)["token_f1"]
+    assert (told["delta_low"], told["delta_high"]) == criterion.interval
+    assert report.confidence == 0.9

@@ -1,7 +1,6 @@
 """An evaluation as people read it: of a version, of a job that left none, and until its files go."""
 
 import asyncio
-import hashlib
 import io
 import os
 import tarfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -39,7 +39,7 @@ def evaluation(model: str = "tutor", rows: int = 3) -> Evaluation:
     )  # fmt: skip
     gate = GateReport(
         verdict="fail", mode="point", incumbent=2, data_version="d" * 64, rows=rows, rows_per_class={},
-        criteria=[criterion], reason="token_f1: a loss.",
+        criteria=[criterion], reason="token_f1: a loss.", confidence=0.98,
     )  # fmt: skip
 
     def answered(f1: float) -> Answered:
@@ -61,7 +61,7 @@ def evaluation(model: str = "tutor", rows: int = 3) -> Evaluation:
     }
     return Evaluation(
         model=model, artifact="a" * 64, data_version="d" * 64, incumbent=2, rows=told, corpus=corpus, gate=gate,
-        judges={"empathy": {"url": "http://j", "model": "j", "rubric": HOSTILE}}, notes=[HOSTILE],
+        judges={"empathy": {"url": "http://j", "model": "j", "rubric": HOSTILE}}, notes=[HOSTILE], salt="the salt",
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ async def test_the_archive_of_its_job_has_it_for_who_may_read_rows_and_as_long_a
     client: httpx.AsyncClient, sessions: Maker, config: Settings, version: str
 ) -> None:
     told = await archived(client)
-    assert hashlib.sha256(told["evaluation.json"]).hexdigest() == version
+    assert orjson.loads(told["evaluation.json"]) == evaluation().findings.model_dump(mode="json")
     assert told["evaluation.md"].decode().startswith("# tutor v1: evaluation")
     assert told["SHA256SUMS"].count(b"evaluation.") == 2
     async with sessions() as session, session.begin():
@@ -96,6 +96,19 @@ async def test_the_archive_of_its_job_has_it_for_who_may_read_rows_and_as_long_a
     assert "evaluation.json" not in await archived(client, Authorization=f"Bearer {viewer}")
     kept.path_of(config.store, version).unlink()
     assert set(told) - set(await archived(client)) == {"evaluation.json", "evaluation.md"}
+
+
+async def test_nobody_is_shown_what_decides_the_sides_of_the_blind_sheet(
+    client: httpx.AsyncClient, config: Settings, version: str
+) -> None:
+    assert b"the salt" in kept.content_of(config.store, version)
+    path = "/model/versions/tutor/1"
+    asked = [f"{path}/evaluation", f"{path}/evaluation-sheet", f"{path}/release-notes", "/training/jobs/1/evaluation"]
+    told = [(await client.get(each)).text for each in asked]
+    told += [content.decode() for content in (await archived(client)).values()]
+    assert all("the salt" not in each for each in told)
+    before = evaluation().findings.model_dump_json()
+    assert Evaluation.model_validate_json(before).salt == ""
 
 
 async def test_a_version_tells_how_it_answered_worst_first(client: httpx.AsyncClient, version: str) -> None:
@@ -114,6 +127,7 @@ async def test_the_report_makes_no_markup_of_what_models_and_users_wrote(
     assert told.text.startswith("# tutor v1: evaluation\n\n**fail**: token\\_f1: a loss.")
     assert "| token\\_f1 | 0.5 | 0.75 | -0.25 | -0.5 to -0.0625 | 3 | \\>= incumbent - 0.01 | fail |" in told.text
     assert "0.5 | 0.25 to 0.75 | 0.75" in told.text
+    assert told.text.count("98 %") == 3
     assert "<script>" not in told.text
     assert "\n# not" not in told.text
     same = EvaluationView.of(evaluation(), version, 1, 1, 20)

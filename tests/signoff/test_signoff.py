@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -22,9 +22,11 @@ from app.events.tables import Event
 from app.gate.report import GateReport
 from app.registry import promotion, swap
 from app.registry.swap import Change, ReplicasNotReady
+from app.registry.tables import ModelVersion
 from app.settings import Settings
-from app.signoff.sheet import candidate_is_a, items_of
+from app.signoff.sheet import items_of
 from app.training import state
+from app.training.tables import TrainingJob
 from app.trials import service as trials
 from app.trials.schemas import StartCanary, StartShadow
 from tests.factories import candidate, claim, define, definition, replica, slots, trigger, version
@@ -133,11 +135,19 @@ def test_the_sheet_is_the_same_for_everybody_blind_and_the_riskiest_first() -> N
     assert [item.risk for item in items] == ["critical", "high", "low", "low", "low", None]
     assert items == items_of(copy.deepcopy(evaluation()), "a" * 64, asked)
     assert items_of(evaluation(), "b" * 64, asked) != items
-    for item in items:
-        mine, theirs = ("A", "B") if candidate_is_a("a" * 64, item.prompt) else ("B", "A")
-        assert (item.answers[mine][:3], item.answers[theirs][:3]) == ("new", "old")
-    drawn = [candidate_is_a(f"{seed:064x}", "0" * 16) for seed in range(200)]
-    assert 70 < sum(drawn) < 130
+    assert all({answer[:3] for answer in item.answers.values()} == {"new", "old"} for item in items)
+
+
+@pytest.mark.parametrize("prompts", [1, 5, 6])
+def test_on_half_of_a_sheet_the_candidate_is_a_and_only_the_salt_tells_on_which(prompts: int) -> None:
+    def sides(salt: str) -> list[bool]:
+        salted = evaluation().model_copy(update={"salt": salt})
+        items = items_of(salted, "a" * 64, Signoff(prompts=prompts, risk="risk"))
+        return [item.answers["A"].startswith("new") for item in items]
+
+    drawn = [sides(str(salt)) for salt in range(200)]
+    assert {sum(each) for each in drawn} <= {prompts // 2, (prompts + 1) // 2}
+    assert all(70 < sum(of_place) < 130 for of_place in zip(*drawn, strict=True))
 
 
 async def test_the_sheet_over_http_tells_no_side_and_nothing_in_it_is_markup(
@@ -179,6 +189,25 @@ async def test_an_approval_lets_it_be_reloaded_and_preferences_are_kept_as_what_
     async with sessions() as session:
         [event] = await session.scalars(select(Event).where(Event.kind == "signoff.approved"))
     assert (event.version, event.after, (event.evidence or {})["preferences"]["candidate"]) == (2, "approved", 3)
+
+
+async def test_preferences_are_given_once_for_the_answer_to_them_tells_whose_is_which(
+    people: dict[str, httpx.AsyncClient], waiting: str
+) -> None:
+    sheet = (await people["carol"].get(f"{PATH}/evaluation-sheet")).json()
+    blind = {item["prompt"]: "A" for item in sheet["prompts"]}
+    first = (await say(people["carol"], waiting, preferences=blind)).json()["signoffs"][0]
+    for other in (blind | {sheet["prompts"][0]["prompt"]: "B"}, {sheet["prompts"][0]["prompt"]: "A"}):
+        refused = await say(people["carol"], waiting, preferences=other)
+        assert (refused.status_code, refused.json()["code"]) == (409, "preferences_fixed")
+    told = (await say(people["carol"], waiting, "reject", notes="on second thoughts")).json()
+    assert told["state"] == "rejected"
+    assert (await say(people["carol"], waiting, preferences=blind)).json()["state"] == "approved"
+    assert (await say(people["dave"], waiting)).status_code == 201
+    late = await say(people["dave"], waiting, preferences=blind)
+    assert late.json()["code"] == "preferences_fixed"
+    words = (await people["viewer"].get(f"{PATH}/signoffs")).json()["signoffs"]
+    assert [word["preferences"] for word in words] == [first["preferences"]] * 3 + [{}]
 
 
 async def test_a_rejection_blocks_until_its_reviewer_says_otherwise(
@@ -246,11 +275,10 @@ async def test_automatic_reload_waits_for_the_sign_off_and_says_so_once(sessions
         assert (await slots(session, "fraud")).active == 1
 
 
-async def test_a_rollback_asks_nobody(sessions: Maker, waiting: str) -> None:
+async def test_a_rollback_asks_nobody(people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str) -> None:
+    await say(people["carol"], waiting)
     async with sessions() as session, session.begin():
-        await apply(session, "fraud", definition(), actor="test")
         await swap.reload(session, Change("fraud", "test"), watch_minutes=0)
-        await apply(session, "fraud", definition(**SIGNED), actor="test")
         await swap.rollback(session, Change("fraud", "test", "worse"), 1, hold=True)
         assert (await slots(session, "fraud")).active == 1
 
@@ -275,7 +303,7 @@ async def test_release_notes_tell_figures_people_and_limits(
         await version(session, config, "fraud")
         await trigger(session, config, "fraud", reason="new counselling transcripts")
         told = candidate() | {"details": details}
-        told["gate"]["criteria"] = [criterion]
+        told["gate"] |= {"criteria": [criterion], "confidence": 0.98}
         await state.complete(session, await claim(session), told)
     await say(people["carol"], digest, notes="# kinder", preferences={f"{3:016x}": "tie"})
     notes = (await people["viewer"].get(f"{PATH}/release-notes")).json()
@@ -286,6 +314,7 @@ async def test_release_notes_tell_figures_people_and_limits(
     ]
     assert (notes["metrics"]["bleu"], notes["reviewers"]["preferences"]["tie"]) == (0.4, 1)
     assert notes["approvals"]["triggered_by"].startswith("alice")
+    assert notes["deltas"]["confidence_of_intervals"] == 0.98
     shown = (await people["viewer"].get(f"{PATH}/release-notes", params={"format": "md"})).text
     assert all(f"## {title}" in shown for title in ("Data version", "Metrics", "Known limitations", "Who"))
     assert "\\# kinder" in shown
@@ -310,3 +339,46 @@ async def test_where_nobody_has_a_key_a_sign_off_says_that_keys_are_what_is_miss
         assert "take REFIT_AUTH=off away" in missing[1]
         assert "refit keys create" in missing[1]
     assert "take REFIT_AUTH=off away" in refused.json()["detail"]
+
+
+async def test_a_sign_off_that_was_promised_when_it_was_trained_cannot_be_lifted_afterwards(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    async with sessions() as session, session.begin():
+        await apply(session, "fraud", definition(signoff=None), actor="test")
+    assert await reloaded(sessions, force=True) == "signoff_missing"
+    assert (await say(people["viewer"], waiting)).status_code == 403
+    assert (await say(people["carol"], waiting)).json()["state"] == "approved"
+    assert await reloaded(sessions) == "reloaded"
+
+
+async def test_a_version_is_held_to_what_was_promised_and_to_what_is_asked_for_now(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    async with sessions() as session, session.begin():
+        await apply(session, "fraud", definition(signoff={"count": 2, "role": "viewer"}), actor="test")
+    told = (await say(people["viewer"], waiting)).json()
+    assert (told["required"], told["role"], told["state"]) == (2, "operator", "missing")
+    assert "1 more of 1 approvals by the role operator" in told["missing"]
+    assert "1 more of 2 approvals by the role viewer" in told["missing"]
+    assert (await say(people["carol"], waiting)).json()["state"] == "approved"
+
+
+async def test_who_made_what_it_goes_on_from_or_planned_it_is_never_the_only_one_to_approve(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, config: Settings, waiting: str
+) -> None:
+    """Job 3 is dave's plan, which job 4 confirms; 5 goes on from 4, and version 2 is of 6, which does so too."""
+    carol = (await say(people["carol"], waiting)).json()["approvals"][0]
+    dave = (await say(people["dave"], waiting)).json()["approvals"][1]
+    chain = {3: (dave, None, None), 4: ("erin (e)", None, 3), 5: (carol, 4, None), 6: ("frank (f)", 4, None)}
+    async with sessions() as session, session.begin():
+        for id, (actor, root, confirms) in chain.items():
+            job = await trigger(session, config, "fraud")
+            told = {"actor": actor, "checkpoint_of": root, "confirms": confirms, "state": "completed"}
+            await session.execute(update(TrainingJob).where(TrainingJob.id == job.id).values(told))
+            assert job.id == id
+        await session.execute(update(ModelVersion).where(ModelVersion.number == 2).values(job_id=6))
+    standing = (await people["viewer"].get(f"{PATH}/signoffs")).json()
+    assert (standing["state"], standing["made_by"]) == ("missing", ["frank (f)", carol, "erin (e)", dave])
+    assert carol in standing["missing"][0]
+    assert await reloaded(sessions) == "signoff_missing"

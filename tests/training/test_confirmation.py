@@ -1,12 +1,16 @@
 """A costly training begins only where somebody has read its plan, and only as it was planned."""
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.auth.roles import Principal, Role
+from app.auth.service import create_key
+from app.data import service as data
 from app.definitions.service import resolve_model
 from app.definitions.tables import ModelType
 from app.errors import RefitError, Refused
@@ -93,12 +97,24 @@ async def test_a_token_dies_with_new_rows_and_with_a_newer_data_version(
     assert "newer data version" in (await refused(session, settings, confirm=plan.confirmation)).message
 
 
-async def test_an_operator_may_force_with_a_reason_and_what_was_passed_over_is_kept(
-    session: AsyncSession, settings: Settings
+@pytest.mark.parametrize(
+    ("token", "code"), [(None, "confirmation_required"), ("99-0123456789ab", "confirmation_unknown")]
+)
+async def test_force_does_not_pass_over_the_confirmation(
+    session: AsyncSession, settings: Settings, token: str | None, code: str
 ) -> None:
-    request = TriggerRequest(model="assistant", force=True, reason="the demo is today")
-    job = (await service.trigger(session, settings, request, OPERATOR)).job
-    assert [each["code"] for each in job.overridden or []] == ["confirmation_required"]
+    request = TriggerRequest(model="assistant", force=True, reason="the demo is today", confirm=token)
+    with pytest.raises(Refused) as found:
+        await service.trigger(session, settings, request, OPERATOR)
+    assert (found.value.code, "refit trigger assistant --dry-run" in str(found.value.remedy)) == (code, True)
+
+
+async def test_a_token_is_checked_although_an_equal_job_waits(session: AsyncSession, settings: Settings) -> None:
+    await define_costly(session, prerequisites={"min_new_samples": 0, "confirmation": False})
+    waits = await trigger(session, settings, "assistant")
+    unknown = await refused(session, settings, confirm="99-0123456789ab")
+    assert (unknown.code, unknown.details["reasons"][0]["code"]) == ("confirmation_unknown", "confirmation_unknown")
+    assert (await trigger(session, settings, "assistant")).id == waits.id
 
 
 async def test_an_automatic_trigger_is_refused_unless_the_definition_waives_the_confirmation(
@@ -121,7 +137,7 @@ async def test_who_looks_before_triggering_sees_the_token_that_would_do(
     session: AsyncSession, settings: Settings
 ) -> None:
     async def look() -> Any:
-        found = await prospect(session, settings, await resolve_model(session, "assistant"))
+        found = await prospect(session, settings, await resolve_model(session, "assistant"), TRAINER)
         return found, {check.code: check for check in found.checks}
 
     found, checks = await look()
@@ -172,3 +188,44 @@ async def test_a_type_that_is_switched_off_is_refused_with_what_to_write_but_may
     assert (await trigger(session, config, "assistant", dry_run=True)).dry_run
     setup = config.model_copy(update={"training_enabled": False})
     assert (await refused(session, setup, stages=["snapshot"])).code == "training_disabled"
+
+
+async def test_a_token_is_told_to_who_may_trigger_and_not_to_a_viewer(
+    client: httpx.AsyncClient, sessions: async_sessionmaker[AsyncSession], config: Settings
+) -> None:
+    """Also where polls are answered from memory, whoever asked first."""
+    async with sessions() as session, session.begin():
+        await define_costly(session)
+        await post(session, "a", "b")
+        token = str((await planned(session, allowing(config))).confirmation)
+        viewer = await create_key(session, name="eve", roles=["viewer"], actor="test")
+    paths = ["status?model=assistant", "jobs", "jobs/1", "jobs/1/events", "prerequisites?model=assistant"]
+    for path in [f"/training/{path}" for path in paths]:
+        for headers, is_told in (({}, True), ({"Authorization": f"Bearer {viewer}"}, False)):
+            for poll in ({}, {"If-None-Match": '"old"'}, {"If-None-Match": '"old"'}):
+                answer = await client.get(path, headers=headers | poll)
+                assert (answer.status_code, token in answer.text) == (200, is_told)
+
+
+@pytest.mark.parametrize("rewritten", ["data", "preferences"])
+async def test_a_token_dies_with_files_that_were_written_since_though_their_rows_are_as_many(
+    session: AsyncSession, config: Settings, tmp_path: Path, rewritten: str
+) -> None:
+    chat = {"chat": {"prompt": "question", "completion": "answer"}}
+    pairs = {"chat": {"prompt": "question", "chosen": "better", "rejected": "worse"}}
+    sources = {name: {"source": "file", "path": f"{tmp_path}/{name}.jsonl"} for name in ("data", "preferences")}
+    rows = "".join(f'{{"question": "{n}?", "answer": "yes", "better": "a", "worse": "b"}}\n' for n in range(2))
+    for name in sources:
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+    await define_costly(session, data=sources["data"] | chat, preference={"data": sources["preferences"] | pairs})
+    plan = await planned(session, allowing(config))
+    definition = (await resolve_model(session, "assistant")).definition
+    plan.source_marks = await data.marks_of(definition)
+    assert set(plan.source_marks) == set(sources)
+    await session.flush()
+    (tmp_path / f"{rewritten}.jsonl").write_text(rows.replace("yes", "nay"))
+    stale = await refused(session, allowing(config), confirm=plan.confirmation)
+    assert (stale.code, f"{rewritten} (its files were written since)" in stale.message) == ("confirmation_stale", True)
+    (tmp_path / f"{rewritten}.jsonl").unlink()
+    stays = await trigger(session, allowing(config), "assistant", confirm=plan.confirmation)
+    assert stays.data_version == DIGEST

@@ -24,13 +24,13 @@ from app.training.checks import Check
 from app.training.schemas import TriggerRequest
 from app.training.service import Triggered
 from app.training.tables import TrainingJob, Worker
-from tests.factories import TRAINER, candidate, claim, define, definition, trigger
+from tests.factories import ALICE, TRAINER, candidate, claim, define, definition, trigger
 
 AT_ONCE = {"triggers": {"cooldown_minutes": 0, "weekly_budget": 50}}
 
 
 async def look(session: AsyncSession, settings: Settings) -> tuple[Prospect, dict[str, Check]]:
-    found = await prospect(session, settings, await resolve_model(session, "fraud"))
+    found = await prospect(session, settings, await resolve_model(session, "fraud"), ALICE)
     return found, {check.code: check for check in found.checks}
 
 

@@ -10,7 +10,7 @@ from app.errors import RefitError
 from app.settings import Settings
 from app.training.schemas import JobView, TriggerRequest
 from app.training.tables import TrainingJob
-from tests.factories import define, trigger
+from tests.factories import ALICE, define, trigger
 from tests.training.costly import DIGEST, PREFERENCES, allowing, data_version, define_costly, left_behind
 
 FREE = {"prerequisites": {"min_new_samples": 0, "confirmation": False}}
@@ -42,7 +42,7 @@ async def test_stages_go_on_from_the_newest_job_that_left_anything_on_its_rows(
     job = await trigger(session, settings, "assistant", stages=["publish", "evaluate"], params={"epochs": 2})
     assert (job.checkpoint_of, job.data_version, job.preference_digest) == (first.id, DIGEST, PREFERENCES)
     assert (job.stages, job.params) == (["evaluate", "publish"], {"epochs": 2})
-    view = JobView.of(job)
+    view = JobView.of(job, ALICE)
     assert (view.resumes, view.preference_version, view.stages) == (first.id, PREFERENCES, ["evaluate", "publish"])
 
 

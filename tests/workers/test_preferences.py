@@ -1,5 +1,6 @@
 """What an attempt takes for preference learning: a data version of its own, once a job, where the job comes there."""
 
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,21 @@ async def test_preferences_that_cannot_be_read_are_an_error(
         await define(session, "helpdesk", data=CHAT, preference={"data": gone})
     with pytest.raises(Invalid, match="No file matches"):
         await take()
+
+
+async def test_a_job_tells_what_the_files_that_it_reads_looked_like_before(
+    take: Take, sessions: async_sessionmaker[AsyncSession], tmp_path: Path
+) -> None:
+    file = tmp_path / "pairs.jsonl"
+    rows = [{"id": i, "question": f"What is {i}?", "answer": f"{i}", "worse": "?"} for i in range(ROWS)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with sessions() as session, session.begin():
+        from_file = PAIRS | {"source": "file", "path": str(file)}
+        await define(session, "helpdesk", data=CHAT, preference={"data": from_file})
+    inputs, told = await take()
+    marks = [each["source_marks"] for each in told if "source_marks" in each]
+    assert marks == [await service.marks_of(inputs.definition)]
+    assert list(marks[-1]) == ["preferences"]
+    await ends(sessions, inputs.job)
+    _, told = await take(data_version=inputs.version.digest)
+    assert not any("source_marks" in each for each in told)

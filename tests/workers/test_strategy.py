@@ -85,7 +85,7 @@ async def test_an_incremental_job_starts_from_the_active_version_and_everybody_c
     version = await session.get_one(ModelVersion, ("fraud", 2))
     assert (version.details["strategy"], version.details["base"], version.verdict) == ("incremental", 1, "pass")
     assert version.details["trials"] == []
-    assert (JobView.of(job).strategy, JobView.of(job).base) == ("incremental", 1)
+    assert (JobView.of(job, ALICE).strategy, JobView.of(job, ALICE).base) == ("incremental", 1)
     record = await change_record(session, job.id)
     assert (record["configuration"]["strategy"], record["configuration"]["base"]) == ("incremental", 1)
     assert (await session.get_one(ModelVersion, ("fraud", 1))).details["strategy"] == "full"

@@ -6,6 +6,8 @@ A source module `app/data/sources/<name>.py` has
 - `async def read(options, reading) -> pyarrow.Table`: all rows, with every column, in the source's own order;
 - `async def count(options, reading) -> int`: labelled rows newer than `reading.since`; where there is no time column
   `since` is a number of rows, and those beyond it are counted. Cheap: admission asks while a caller waits.
+- where it can be told without reading: `async def mark(options) -> str | None`, which is another one once anything that
+  would be read has changed; None where it cannot be told just now.
 
 A table may bring a column `@row`: the places of its rows for ever. Without it a row's place is its position.
 
@@ -151,6 +153,12 @@ def find(name: str) -> Source:
     if name not in names():
         raise ValueError(f"unknown source {name!r}; known are {', '.join(names())}")
     return cast("Source", importlib.import_module(f"{__name__}.{name}"))
+
+
+async def mark_of(options: SourceOptions) -> str | None:
+    """What its source says it looks like now; None where that cannot be told without reading it."""
+    mark = getattr(find(options.source), "mark", None)
+    return await mark(options) if mark is not None else None
 
 
 def options_of(data: dict[str, Any]) -> SourceOptions:
