@@ -12,6 +12,7 @@ from workers.llm import launch, memory_estimate, plan
 from workers.llm.memory_estimate import Shape
 from workers.llm.params import LlmParams
 from workers.pipeline import PipelineError
+from workers.pipelines.llm import PIPELINE
 
 QWEN = Shape(
     parameters=600_000_000,
@@ -73,6 +74,13 @@ def test_a_batch_too_large_names_the_rows_that_max_seq_length_has_cut_away(tmp_p
         plan.plan(run_of(data, tmp_path, batch_size=16))
     assert refusal.value.code == "batch_too_large"
     assert refusal.value.remedy.startswith("Raise training.max_seq_length, which is the likely cause; or lower batch_")
+
+
+def test_a_plan_has_the_stages_that_are_on_and_warns_of_who_does_not_answer(tmp_path: Path) -> None:
+    serve = {"by": "openai", "url": "http://127.0.0.1:9/v1", "model": "m"}
+    planned = PIPELINE.plan(run_of(conversations(), tmp_path, stages=["sft", "prepare"], serve=serve))
+    assert planned["stages"] == ["prepare", "sft"]
+    assert any(warning.startswith("training.serve: http://127.0.0.1:9/v1 ") for warning in planned["warnings"])
 
 
 def test_a_method_that_has_no_feedback_yet_says_so_and_not_that_none_is_defined(tmp_path: Path) -> None:
