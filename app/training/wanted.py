@@ -64,7 +64,7 @@ async def wanted_by(
     return Wanted(
         what
         | {
-            "equality": digest_of(what),
+            "equality": digest_of(what | {"definition_revision": None, "definition": _said(definition)}),
             "model_type": definition.type,
             "queue": definition.queue or model_type.queue,
             "priority": PRIORITIES[request.priority],
@@ -77,6 +77,11 @@ async def wanted_by(
         left,
         dry_run,
     )
+
+
+def _said(definition: Definition) -> dict[str, Any]:
+    """What was changed and changed back is as it was, whichever revision says so."""
+    return definition.model_dump(mode="json", context={"secrets": True})
 
 
 def _taken(left: Left | None, dry_run: TrainingJob | None) -> dict[str, Any]:

@@ -326,3 +326,15 @@ async def test_one_idempotency_key_for_two_models_at_once_is_refused_for_the_lat
         await define(session, "a", "b")
     answers = await asyncio.gather(*(ask(client, key="k", model=name) for name in ("a", "b")))
     assert sorted(answer.status_code for answer in answers) == [202, 422]
+
+
+async def test_a_definition_that_was_changed_back_makes_no_other_job_of_an_equal_trigger(
+    session: AsyncSession, config: Settings
+) -> None:
+    await define(session, "fraud")
+    waits = await trigger(session, config, "fraud")
+    await define(session, "fraud", description="other words")
+    with pytest.raises(Refused, match="waits already"):
+        await trigger(session, config, "fraud")
+    await define(session, "fraud")
+    assert (await trigger(session, config, "fraud")).id == waits.id
