@@ -84,8 +84,8 @@ def script(service: Service, path: Path, number: int) -> Json:
         "batch_size": 8,
     }
     (folder / "spec.json").write_text(json.dumps(spec))
-    # As the worker gives it to its attempts.
-    threads = {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "OMP_WAIT_POLICY": "PASSIVE"}
+    # As `refit up` gives it to its attempts.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "benchmarks.llm.bare", str(folder / "spec.json")]
     found = subprocess.run(
         command, check=True, capture_output=True, text=True, env=os.environ | threads | {"HF_HUB_OFFLINE": "1"}
