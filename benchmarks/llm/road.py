@@ -101,7 +101,9 @@ def definition(questions: Path, pairs: Path | None, **training: Any) -> Json:
         "signoff": {"count": 1, "role": "operator", "prompts": 5, "risk": "risk"},
         "watch": {"minutes": 0},
     }
-    if pairs is not None:
+    if pairs is None:
+        del told["training"]["preference"]
+    else:
         chat = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
         told["preference"] = {"data": {"source": "file", "path": str(pairs), "key": "id", "chat": chat}}
     return told
