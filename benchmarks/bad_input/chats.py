@@ -36,7 +36,7 @@ FIELDS: dict[str, Any] = {
     "no answer": {"n": 0},
     "tools": {"tools": [{"type": "function", "function": {"name": "@mark@"}}]},
     "a choice of tools": {"tool_choice": "@mark@"},
-    "functions": {"functions": []},
+    "functions": {"functions": [{"name": "f"}]},
     "a bias": {"logit_bias": {"1": 1}},
     "audio": {"modalities": ["@mark@"]},
     "metadata": {"metadata": {"a": "@mark@"}},

@@ -13,7 +13,8 @@ UNKNOWN, INVALID, EITHER = frozenset({404}), frozenset({422}), frozenset({404, 4
 class Value:
     """What stands in the place of the parameter, and what is right where a number, a name or the id of a key does.
 
-    A name that could be one is unknown to most routes; PUT would define it, and refuses the definition.
+    A name that could be one is unknown to most routes; PUT would define it, and refuses the definition. OpenAI's
+    clients name models as they please: none of these is served.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Value:
     number: frozenset[int] = INVALID
     model: frozenset[int] = INVALID
     key: frozenset[int] = UNKNOWN
+    served: frozenset[int] = UNKNOWN
 
 
 VALUES = (
@@ -97,8 +99,13 @@ def _names_key(route: Route) -> bool:
     return route.path == "/keys/{id}"
 
 
+def _is_openais(route: Route) -> bool:
+    return route.path == "/v1/models/{model}"
+
+
 KINDS = {
     "number": lambda route: _last(route) in ("job_id", "number", "id") and not _names_key(route),
-    "model": lambda route: _last(route) == "model",
+    "model": lambda route: _last(route) == "model" and not _is_openais(route),
+    "served": _is_openais,
     "key": _names_key,
 }
