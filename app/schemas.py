@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -16,6 +17,18 @@ Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Row = TypeVar("Row")
 
 
+def beyond_64_bits(value: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """The paths of numbers that come back from Postgres as whole ones which nobody else reads: 1e20 is one too."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from beyond_64_bits(inner, *path, str(name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from beyond_64_bits(inner, *path, str(place))
+    elif isinstance(value, int | float) and abs(value) >= 2**63:
+        yield path
+
+
 def _can_be_kept(free: dict[str, Any]) -> dict[str, Any]:
     """What Postgres keeps as it is. Raises ValueError for what Python reads as JSON and no database does."""
     try:
@@ -23,6 +36,8 @@ def _can_be_kept(free: dict[str, Any]) -> dict[str, Any]:
         kept = json.dumps(free, allow_nan=False)
     except (TypeError, ValueError):
         raise ValueError("a text, a number or the depth of it is beyond what can be kept") from None
+    if next(beyond_64_bits(free), None) is not None:
+        raise ValueError("a number in it is beyond 64 bits")
     if "\\u0000" in kept:
         raise ValueError("a text in it has a NUL character")
     return free

@@ -1,6 +1,6 @@
 """What a definition of a language model must say that no part of it shows by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.data.chats import FITTING, SPOKEN, ChatOptions
@@ -17,6 +17,8 @@ def check(definition: Definition, params: Mapping[str, Any], strategy: Strategy)
     """`params` have been held against the type's schema. Raises Invalid naming the field, with the way out."""
     _check_answers(definition.data.chat)
     stages = params.get("stages")
+    if strategy != "pull" and stages is not None:
+        _check_signoff(definition, stages)
     if strategy != "pull" and (stages is None or "preference" in stages):
         _check_preference(definition, params.get("preference"))
 
@@ -34,6 +36,16 @@ def _check_answers(chat: ChatOptions | None) -> None:
             f"A language model learns and is judged by answers, and data.chat names {SPOKEN[chat.kind]}.",
             "Name the column of the answers in data.chat.completion, or whole conversations in data.chat.messages; "
             "pairs and prompts alone belong into preference.data.",
+        )
+
+
+def _check_signoff(definition: Definition, stages: Sequence[str]) -> None:
+    asked = definition.signoff is not None and definition.signoff.count > 0
+    if asked and "publish" in stages and "evaluate" not in stages:
+        raise _invalid(
+            "signoff",
+            "People sign off on answers, and without the stage evaluate a version has none.",
+            "Add evaluate to training.stages, or leave signoff out.",
         )
 
 

@@ -13,9 +13,10 @@ from app.definitions import language_models
 from app.definitions.parameters import faults, of_strategy
 from app.definitions.schemas import Definition, Strategy
 from app.definitions.tables import Model, ModelDefinition, ModelType
-from app.errors import MOST_ERRORS, Invalid, NotFound, Refused
+from app.errors import MOST_ERRORS, Invalid, NotFound, Refused, told_name
 from app.events.record import record
 from app.registry.tables import ModelSlots
+from app.schemas import beyond_64_bits
 
 # Of a definition: what a version and its verdict come from.
 DEPENDS_ON = ("type", "data", "label", "split", "training", "strategy", "gate", "preference")
@@ -37,6 +38,7 @@ async def apply(session: AsyncSession, model: str, definition: Definition, *, ac
     Raises Invalid for an unknown type, parameters or a strategy that its pipeline refuses; Refused where the type or a
     holdout row would change its place.
     """
+    _check_numbers(definition)
     await check_training(session, definition, definition.training, definition.strategy)
     row = await session.get(Model, model, with_for_update=True)
     if row is None:
@@ -51,6 +53,13 @@ async def apply(session: AsyncSession, model: str, definition: Definition, *, ac
     await session.execute(update(Model).where(Model.name == model).values(revision=revision))
     await _insert(session, model, revision, definition, actor)
     return Applied(model, revision, definition, changed=True)
+
+
+def _check_numbers(definition: Definition) -> None:
+    """Raises Invalid naming the field of the first one that could be kept and never read again."""
+    for path in beyond_64_bits(definition.model_dump(mode="json")):
+        field = ".".join(map(told_name, path))
+        raise Invalid(f"{field} is beyond 64 bits.", remedy="Give a number below 2^63.", field=field)
 
 
 async def check_training(

@@ -1,14 +1,18 @@
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
 from app.auth.requires import Viewer
+from app.auth.roles import Principal
 from app.http import Session
 from app.negotiation import BOTH, MARKDOWN, WantsMarkdown
 from app.schemas import Id, ModelName
 from app.signoff import service
 from app.signoff.markdown import markdown
 from app.signoff.schemas import SheetView, SignoffRequest, StandingView, WordView
+from app.signoff.standing import Standing
+from app.signoff.tables import SignOff
 
 router = APIRouter(prefix="/model/versions/{model}/{number}", tags=["sign-off"])
 Model = Annotated[ModelName, Path()]
@@ -36,15 +40,19 @@ async def sign_off(
     given blind, once."""
     async with session.begin():
         found = await service.sign(session, request.app.state.settings.store, model, number, body, reviewer)
-        return _view(model, number, found)
+        return _view(model, number, found, reviewer)
 
 
 @router.get("/signoffs")
-async def show_signoffs(model: Model, number: Number, session: Session, _: Viewer) -> StandingView:
-    """Where the sign-off of a version stands, what is missing, and everything that was said."""
-    return _view(model, number, await service.standing(session, model, number))
+async def show_signoffs(model: Model, number: Number, session: Session, reader: Viewer) -> StandingView:
+    """Where the sign-off of a version stands, what is missing, and everything that was said; but for what others
+    prefer, as long as a sign-off is missing and the reader has given no preferences."""
+    return _view(model, number, await service.standing(session, model, number), reader)
 
 
-def _view(model: str, number: int, found: tuple[Any, Any]) -> StandingView:
+def _view(model: str, number: int, found: tuple[Standing, Sequence[SignOff]], reader: Principal) -> StandingView:
     standing, words = found
-    return StandingView.of(model, number, standing, [WordView.model_validate(word) for word in words])
+    told = [WordView.model_validate(word) for word in words]
+    if standing.is_blind_to(reader.id, words):
+        told = [word.model_copy(update={"preferences": None}) for word in told]
+    return StandingView.of(model, number, standing, told)

@@ -53,7 +53,9 @@ class WordView(BaseModel):
     reviewer: str
     roles: list[str]
     verdict: str
-    preferences: dict[str, str] = Field(description="by prompt: candidate, incumbent or tie")
+    preferences: dict[str, str] | None = Field(
+        description="by prompt: candidate, incumbent or tie; null for who might still read the sheet blind"
+    )
     notes: str | None
     evaluation: str
     at: datetime

@@ -60,7 +60,7 @@ async def sign(
             evaluation=digest,
         )
     preferences = resolved(said.preferences, evaluation, digest, _of_the_sheet(asked))
-    preferences = await _given_once(session, preferences, digest, reviewer)
+    preferences = await _given_once(session, version, preferences, digest, reviewer)
     values = {
         "model": model,
         "version": number,
@@ -77,22 +77,22 @@ async def sign(
 
 
 async def _given_once(
-    session: AsyncSession, preferences: dict[str, str], digest: str, reviewer: Principal
+    session: AsyncSession, version: ModelVersion, preferences: dict[str, str], digest: str, reviewer: Principal
 ) -> dict[str, str]:
-    """Those of the reviewer's first word: the answer to it has told whose answers they were.
+    """Those that the reviewer has given first: the answer to them has told whose answers they were, or that to a word
+    without any, where nobody was waited for any more.
 
     Raises Refused `preferences_fixed` for others than those.
     """
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"signoff:{digest}:{reviewer.id}"))))
     of_reviewer = (SignOff.evaluation == digest) & (SignOff.principal == reviewer.id)
-    first: dict[str, str] | None = await session.scalar(
-        select(SignOff.preferences).where(of_reviewer).order_by(SignOff.id).limit(1)
-    )
-    if first is None:
+    said = (await session.scalars(select(SignOff).where(of_reviewer).order_by(SignOff.id))).all()
+    first = next((word.preferences for word in said if word.preferences), {})
+    if not said or (not first and (await standing_of(session, version)).is_blind_to(reviewer.id, said)):
         return preferences
     if preferences and preferences != first:
         raise Refused(
-            "Your first word on these answers has told you whose they are: your preferences stay those that it had.",
+            "What you have said before has told you whose these answers are: your preferences stay as they were.",
             code="preferences_fixed",
             remedy="Leave preferences out, or send the same; verdict and notes may be others.",
         )

@@ -8,6 +8,7 @@ nobody is shown: what is printed on the sheet does not tell. On half of the prom
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from app.definitions.schemas import Signoff
@@ -83,7 +84,7 @@ def _risk(row: Row, asked: Signoff) -> Any:
 def _rank(risk: Any) -> float:
     """Numbers by their size, the usual words by their meaning; what is neither comes last."""
     if isinstance(risk, int | float):
-        return float(risk)
+        return UNKNOWN_RISK if isnan(risk) else float(risk)
     return RISKS.get(str(risk).strip().lower(), UNKNOWN_RISK)
 
 

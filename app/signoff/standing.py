@@ -81,6 +81,11 @@ class Standing:
             return "rejected"
         return "missing" if self.missing else "approved" if self.required else "not_asked"
 
+    def is_blind_to(self, reader: str, words: Sequence[SignOff]) -> bool:
+        """Whether whose answer is whose is not to be told to `reader`, by what others preferred: whoever has given
+        preferences knows it, and once nobody is waited for all may."""
+        return self.state == "missing" and not any(word.principal == reader and word.preferences for word in words)
+
     @property
     def _approving(self) -> list[SignOff]:
         return [word for word in self.words if word.verdict == "approve"]

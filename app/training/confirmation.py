@@ -1,12 +1,12 @@
 """The second of two steps: a costly training needs the token of a dry run, which says that somebody has read its plan.
 
-The token is `<job>-<12 hex digits>`: of the dry run, over the model, the definition's parts that a training depends on,
-the parameters, the strategy, the stages and the data versions. The training that brings it takes exactly that data.
-It dies when any of that changes: a parameter, the definition, a data version that was taken since, rows that the source
-has got since, where it can be counted within two seconds, or files that were written since, though their rows are as
-many. Of other sources rows that were changed in place, without more of them, are not seen here. They are not trained on
-either, for the training reads the data version and not the source. Of preferences only files count: feedback comes in
-all the time.
+The token is `<job>-<12 hex digits>`: of the dry run, over the model, the definition's parts that a training and its
+sign-off depend on, the parameters, the strategy, the stages and the data versions. The training that brings it takes
+exactly that data. It dies when any of that changes: a parameter, the definition, a data version that was taken since,
+rows that the source has got since, where it can be counted within two seconds, or files that were written since, though
+their rows are as many. Of other sources rows that were changed in place, without more of them, are not seen here. They
+are not trained on either, for the training reads the data version and not the source. Of preferences only files count:
+feedback comes in all the time.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from app.training.stages import Left, are_of_data
 from app.training.tables import MANUAL, TrainingJob
 
 # Of a definition, beside its training parameters, which are the job's own.
-DEPENDS_ON = ("type", "data", "label", "split", "preference")
+DEPENDS_ON = ("type", "data", "label", "split", "preference", "signoff")
 NOBODY_READ = "An automatic trigger has nobody who has read the plan."
 HEX = 12
 

@@ -86,6 +86,7 @@ async def test_a_broken_row_is_named_by_its_number_and_not_shown(tmp_path: Path)
         ("a.parquet", b"not parquet", "cannot be read"),
         ("a.jsonl", b'{"y":1}\n{"y":', "row 1"),
         ("a.jsonl", b'[{"y":1}]', "object to array"),
+        ("a.jsonl", b'{"y":1,"q":"caf\xe9?"}', "column 'q' is not UTF-8"),
         ("a.csv", b"y,y\n1,2\n", "column 'y' twice"),
     ],
 )

@@ -96,6 +96,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"gate": {"slices": [SLICE | {"too_few": "pass"}]}}, "gate.slices.0.too_few"),
     ({"triggers": {"schedule": "every sunday"}}, "triggers.schedule"),
     ({"triggers": {"schedule": "*/61 * * * *"}}, "triggers.schedule"),
+    ({"training": {"cv_folds": 1e20}}, "training"),
+    ({"watch": {"minutes": 1e300}}, "watch"),
     ({"prerequisites": {"min_new_samples": 10**20}}, "prerequisites.min_new_samples"),
     ({"gate": {"criteria": {"f1": {"min": 0.9, "max": 0.1}}}}, "gate.criteria.f1"),
     ({"queue": "GPU 1"}, "queue"),

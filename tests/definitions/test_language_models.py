@@ -37,6 +37,7 @@ def preferring(how: dict[str, Any] | None, preference: dict[str, Any] | None = N
         (of(PAIRS), "data.chat.completion", "preference.data"),
         (of({"source": "samples", "label": "y"}), "data.chat", "data.chat.messages"),
         (preferring({"method": "kto"}), "preference.data", "leave training.preference out"),
+        (of(training={"stages": ["export", "publish"]}, signoff={"count": 1}), "signoff", "Add evaluate"),
         (preferring({"method": "grpo"}, stages=["prepare", "preference"]), "preference.data", "Name their rows"),
         (preferring({"method": "dpo"}, FEEDBACK), "training.preference.method", "training.preference.method: kto"),
         (preferring(None, FEEDBACK), "training.preference.method", "training.preference.method: kto"),

@@ -1,6 +1,7 @@
 """People read answers without knowing whose they are, and nothing but a rollback becomes active without their word."""
 
 import copy
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from app.trials.schemas import StartCanary, StartShadow
 from tests.factories import candidate, claim, define, definition, replica, slots, trigger, version
 
 Maker = async_sessionmaker[AsyncSession]
+RISKS = (1.0, math.nan, 5.0, 2.0, math.nan, 9.0)
 SIGNED = {"signoff": {"count": 1, "role": "operator", "prompts": 4, "risk": "risk"}}
 GATE = GateReport(
     verdict="pass",
@@ -129,6 +131,14 @@ async def reloaded(sessions: Maker, **how: Any) -> str:
     return "reloaded"
 
 
+def test_a_risk_that_is_no_number_comes_last() -> None:
+    rows = [
+        row.model_copy(update={"beside": {"risk": risk}}) for row, risk in zip(evaluation().rows, RISKS, strict=True)
+    ]
+    items = items_of(evaluation().model_copy(update={"rows": rows}), "a" * 64, Signoff(prompts=3, risk="risk"))
+    assert [item.risk for item in items] == [9.0, 5.0, 2.0]
+
+
 def test_the_sheet_is_the_same_for_everybody_blind_and_the_riskiest_first() -> None:
     asked = Signoff(prompts=6, risk="risk")
     items = items_of(evaluation(), "a" * 64, asked)
@@ -208,6 +218,20 @@ async def test_preferences_are_given_once_for_the_answer_to_them_tells_whose_is_
     assert late.json()["code"] == "preferences_fixed"
     words = (await people["viewer"].get(f"{PATH}/signoffs")).json()["signoffs"]
     assert [word["preferences"] for word in words] == [first["preferences"]] * 3 + [{}]
+
+
+async def test_while_a_sign_off_is_missing_a_reviewer_is_not_told_what_others_prefer(
+    people: dict[str, httpx.AsyncClient], sessions: Maker, waiting: str
+) -> None:
+    async with sessions() as session, session.begin():
+        await apply(session, "fraud", definition(signoff=SIGNED["signoff"] | {"count": 3}), actor="test")
+    sheet = (await people["carol"].get(f"{PATH}/evaluation-sheet")).json()
+    blind = {item["prompt"]: "A" for item in sheet["prompts"]}
+    assert (await say(people["carol"], waiting, preferences=blind)).json()["signoffs"][0]["preferences"]
+    assert (await say(people["dave"], waiting)).json()["signoffs"][0]["preferences"] is None
+    assert (await people["viewer"].get(f"{PATH}/signoffs")).json()["signoffs"][0]["preferences"] is None
+    late = await say(people["dave"], waiting, preferences=blind)
+    assert (late.status_code, len(late.json()["signoffs"][0]["preferences"])) == (201, 4)
 
 
 async def test_a_rejection_blocks_until_its_reviewer_says_otherwise(

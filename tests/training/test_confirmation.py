@@ -67,6 +67,7 @@ async def test_a_token_that_no_dry_run_gave_is_refused_by_name(session: AsyncSes
     [
         ({}, {"params": {"epochs": 9}}, "params (epochs)"),
         ({"split": {"holdout": 0.2}}, {}, "definition (split)"),
+        ({"signoff": {"count": 1}}, {}, "definition (signoff)"),
         ({"training": {"epochs": 2}}, {}, "params (epochs)"),
         ({}, {"stages": ["prepare", "sft"]}, "stages"),
     ],

@@ -172,7 +172,13 @@ def _parquet(path: str, options: Options, only: Sequence[str] | None, threads: b
 
 
 def _jsonl(path: str, options: Options, only: Sequence[str] | None, threads: bool) -> pa.Table:  # noqa: ARG001
-    return pa.json.read_json(path, read_options=pa.json.ReadOptions(use_threads=threads, block_size=LONGEST_ROW))
+    table = pa.json.read_json(path, read_options=pa.json.ReadOptions(use_threads=threads, block_size=LONGEST_ROW))
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            raise pa.ArrowInvalid(f"column {name!r} is not UTF-8 text") from None
+    return table
 
 
 Reader = Callable[[str, Options, Sequence[str] | None, bool], pa.Table]

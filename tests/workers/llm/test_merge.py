@@ -113,7 +113,9 @@ def test_a_disk_that_is_full_in_the_middle_leaves_nothing_half_written(tmp_path:
     assert not (tmp_path / "merged").exists()
 
 
-def test_a_look_at_the_model_keeps_what_it_says_and_the_log_is_without_words(tmp_path: Path, bare: dict[str, Done]) -> None:
+def test_a_look_at_the_model_keeps_what_it_says_and_the_log_is_without_words(
+    tmp_path: Path, bare: dict[str, Done]
+) -> None:
     run = run_of(tmp_path)
     samples = generate.work(run, bare, tmp_path / "generate")["samples"]
     assert len(samples) == generate.PROMPTS
