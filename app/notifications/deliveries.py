@@ -123,6 +123,8 @@ def address_of(target: Target, now: datetime) -> Address:
 
 async def finish(session: AsyncSession, claimed: Claimed, outcome: Outcome, waits: Sequence[float]) -> None:
     """Writes what became of a try. The try is a fact; the message moves only if its lease is still the one claimed."""
+    # The target before its message, as whoever deletes it locks them.
+    await session.execute(select(Target.name).where(Target.name == claimed.target).with_for_update(key_share=True))
     logged = {"delivery": claimed.id, "attempt": claimed.attempt, "status": outcome.status}
     await session.execute(insert(Try).values(**logged, ms=outcome.ms, error=outcome.error))
     wait = _wait(claimed.attempt, outcome, waits)

@@ -242,6 +242,30 @@ async def test_who_lost_its_lease_writes_its_try_and_moves_nothing(
     assert [each.error for each in await tries(sessions)] == [None, "too late"]
 
 
+async def test_a_target_can_be_deleted_while_a_try_is_written_down(sessions: Sessions) -> None:
+    from app.notifications.deliveries import claim, finish
+
+    await tell(sessions, "http://127.0.0.1:1/")
+    await happen(sessions)
+    await look(sessions)
+    async with sessions() as session, session.begin():
+        [claimed] = await claim(session, most=1, lease_seconds=60)
+        await service.delete_rule(session, "pager", "test")
+
+    async def written() -> None:
+        async with sessions() as session, session.begin():
+            await finish(session, claimed, Outcome(500, "down"), (60.0,))
+
+    async with sessions() as session, session.begin():
+        await service.get_target(session, "pager", True)
+        writing = asyncio.create_task(written())
+        await asyncio.sleep(0.2)
+        await service.delete_target(session, "pager", "test")
+    await writing
+    [after] = await deliveries(sessions)
+    assert (after.state, after.error) == ("failed", "its target was deleted")
+
+
 async def test_a_message_is_delivered_again_with_its_id_when_it_is_asked_for(
     sessions: Sessions, dispatcher: Dispatcher
 ) -> None:
