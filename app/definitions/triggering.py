@@ -28,8 +28,7 @@ class Triggers(Strict):
     @field_validator("schedule")
     @classmethod
     def is_cron(cls, value: str | None) -> str | None:
-        # Half the definitions have no schedule, and the CLI never needs it.
-        from croniter import CroniterBadDateError, croniter  # noqa: PLC0415
+        from croniter import CroniterBadDateError, croniter  # noqa: PLC0415 - half the definitions have no schedule
 
         if value is None:
             return None

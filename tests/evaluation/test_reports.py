@@ -80,8 +80,8 @@ async def version(sessions: Maker, config: Settings) -> str:
 async def archived(client: httpx.AsyncClient, **headers: str) -> dict[str, bytes]:
     packed = (await client.get("/training/jobs/1/archive", headers=headers)).content
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        names = [each.removeprefix("job-1/") for each in tar.getnames()]
-        return {name: tar.extractfile(f"job-1/{name}").read() for name in names}  # type: ignore[union-attr]
+        files = [(each.name.removeprefix("job-1/"), tar.extractfile(each)) for each in tar]
+        return {name: file.read() for name, file in files if file is not None}
 
 
 async def test_the_archive_of_its_job_has_it_for_who_may_read_rows_and_as_long_as_it_is_kept(

@@ -259,7 +259,9 @@ async def test_a_target_can_be_deleted_while_a_try_is_written_down(sessions: Ses
     async with sessions() as session, session.begin():
         await service.get_target(session, "pager", True)
         writing = asyncio.create_task(written())
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            while not await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                await asyncio.sleep(0.01)
         await service.delete_target(session, "pager", "test")
     await writing
     [after] = await deliveries(sessions)
